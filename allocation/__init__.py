@@ -1,0 +1,1 @@
+"""Who gets what share: users to arms, exposures to channels."""

@@ -1,0 +1,27 @@
+"""The plainest allocation: a policy's own order, from the top."""
+
+import numpy as np
+
+from simulator.batches import NO_ITEM, UTILITY, Candidates, Requests, Slates
+
+
+class TopSlots:
+    """Shows the first ``requests.slots`` candidates as ranked, whatever channel they come from."""
+
+    def allocate(self, requests: Requests, candidates: Candidates) -> Slates:
+        """See ``simulator.protocols.Allocator``."""
+        slots = requests.slots
+        missing = slots - candidates.items.shape[1]
+        propensity = candidates.propensity
+        if missing <= 0:
+            return Slates(
+                candidates.items[:, :slots],
+                candidates.channel[:, :slots],
+                None if propensity is None else propensity[:, :slots],
+            )
+        pad = ((0, 0), (0, missing))
+        return Slates(
+            np.pad(candidates.items, pad, constant_values=NO_ITEM),
+            np.pad(candidates.channel, pad, constant_values=UTILITY),
+            None if propensity is None else np.pad(propensity, pad),
+        )

@@ -1,0 +1,289 @@
+"""The command line: reads arguments, calls the one function a command is for, and words what went wrong.
+
+It does not know how an experiment is run, analysed or drawn. What the user can put right ends in one line on standard
+error and exit code 2, without a traceback; anything else is a defect and keeps its traceback.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from experiments.progress import progress_for
+
+# Commands import what they call: numba, lightgbm and polars take seconds to load, which `--help` need not wait for.
+if TYPE_CHECKING:
+    from experiments.config import Config
+    from experiments.run_directory import RunDirectory
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Tells, before any live traffic is spent, which recommender policy would win an A/B test, and by how much.",
+    epilog="Start with: testbed run experiments/configs/quickstart.yaml",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+data_app = typer.Typer(help="Fetch public data sets to build worlds from.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+class Kind(StrEnum):
+    """What a config may describe."""
+
+    experiment = "experiment"
+    evaluation = "evaluation"
+
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; see experiments/configs.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Run directory; runs/NAME-HASH if left out. An unfinished run resumes."
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override one key, as in world.users=2000; may be repeated."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", help="Processes; every core if left out. Results do not change."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Discard an earlier run found in the run directory.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only the outcome.")]
+
+
+def main() -> None:
+    """Entry point of the console script ``testbed``."""
+    app(prog_name="testbed")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            number = version("recgpt-testbed")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        typer.echo(f"testbed {number}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog="[bold]Examples[/bold]\n\n"
+    "testbed run experiments/configs/quickstart.yaml\n\n"
+    "testbed run quickstart.yaml --set world.users=20000 --set 'analysis.metrics=[ctr, gmv]' --workers 4"
+)
+def run(
+    config: ConfigPath,
+    out: Out = None,
+    overrides: Overrides = None,
+    workers: Workers = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run an experiment: simulate its arms, analyse them, write the report, print the verdict.
+
+    A run that is already complete is not repeated: its stored verdict is printed. An interrupted one resumes.
+    """
+    with _speaking_plainly() as place:
+        from experiments.report import write_report
+        from experiments.run_directory import REPORT
+        from experiments.runner import run_experiment
+        from experiments.terminal import print_verdict
+
+        checked, count = _load(config, overrides, Kind.experiment), _workers(workers)
+        directory = place.open(out, checked, force)
+        if directory.complete:
+            _say_stored(directory, quiet)
+            results = directory.read_results()
+        else:
+            progress = progress_for(Console(stderr=True), quiet=quiet)
+            results = run_experiment(checked, directory, count, progress)  # type: ignore[arg-type]
+        print_verdict(Console(), results)
+        if not (directory.path / REPORT).exists():
+            write_report(directory)
+        typer.echo(f"report: {directory.path / REPORT}")
+
+
+@app.command(
+    epilog="[bold]Example[/bold]\n\ntestbed evaluate experiments/configs/online_retail_replay.yaml --set holdout_days=60"
+)
+def evaluate(
+    config: ConfigPath,
+    out: Out = None,
+    overrides: Overrides = None,
+    workers: Workers = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Evaluate policies offline: they learn from a log's earlier days and are held against its last ones."""
+    with _speaking_plainly() as place:
+        from experiments.evaluation import run_evaluation
+        from experiments.terminal import print_evaluation
+
+        checked, count = _load(config, overrides, Kind.evaluation), _workers(workers)
+        directory = place.open(out, checked, force)
+        if directory.complete:
+            _say_stored(directory, quiet)
+            results = directory.read_results()
+        else:
+            progress = progress_for(Console(stderr=True), quiet=quiet)
+            results = run_evaluation(checked, directory, count, progress)  # type: ignore[arg-type]
+        print_evaluation(Console(), results)
+        typer.echo(f"results: {directory.path}")
+
+
+@app.command(epilog="[bold]Example[/bold]\n\ntestbed report runs/quickstart-1a2b3c4d")
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a complete run.")],
+) -> None:
+    """Write a complete run's report again, from its stored results."""
+    with _speaking_plainly():
+        from experiments.report import write_report
+        from experiments.run_directory import RunDirectory
+
+        typer.echo(f"report: {write_report(RunDirectory.existing(run))}")
+
+
+@app.command(epilog="[bold]Example[/bold]\n\ntestbed validate my.yaml --set arms.treatment.policy=utility")
+def validate(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Check a config without running it."""
+    with _speaking_plainly():
+        from experiments.config import resolved
+        from experiments.loading import load_config
+        from experiments.run_directory import default_path
+
+        checked = load_config(config, overrides or ())
+        command = "run" if checked.kind == Kind.experiment else "evaluate"
+        typer.echo(
+            f"{config}: valid; `testbed {command}` would write {default_path(checked.name, resolved(checked))}"
+        )
+
+
+@app.command(
+    epilog="[bold]Example[/bold]\n\ntestbed schema > experiment.schema.json\n\n"
+    "An editor that knows YAML schemas then completes and checks keys while you type."
+)
+def schema(
+    kind: Annotated[Kind, typer.Option("--kind", help="Which kind of config.")] = Kind.experiment,
+) -> None:
+    """Print the JSON Schema of configs: every key, its meaning, bounds and default."""
+    import json
+
+    from experiments.config import CONFIG_KINDS
+
+    typer.echo(json.dumps(CONFIG_KINDS[kind.value].model_json_schema(), indent=2))
+
+
+@app.command(epilog="Parameters go under arms.ARM.params in a config.")
+def policies() -> None:
+    """List the policies an arm can have, each with its parameters and their defaults."""
+    from policies.registry import known_policies
+
+    table = Table("policy", "what it does", "parameters", title=None)
+    for name, policy in known_policies().items():
+        defaults = policy.Params().model_dump(mode="json")
+        parameters = "\n".join(f"{key}: {value}" for key, value in defaults.items())
+        table.add_row(name, _first_line(policy.__doc__), parameters)
+    Console().print(table, markup=False)
+
+
+@data_app.command("online-retail", epilog="[bold]Example[/bold]\n\ntestbed data online-retail --to data")
+def online_retail(
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="Folder to put the file in; made if need be.")
+    ],
+) -> None:
+    """Fetch the UCI Online Retail log: a year of a UK gift shop's invoices (CC BY 4.0)."""
+    with _speaking_plainly():
+        from experiments.data import fetch_online_retail
+
+        typer.echo(fetch_online_retail(to, progress_for(Console(stderr=True))))
+
+
+class _Place:
+    """Where a command writes, for the message of an interruption."""
+
+    path: Path | None = None
+
+    def open(self, out: Path | None, config: "Config", force: bool) -> "RunDirectory":
+        from experiments.config import resolved
+        from experiments.run_directory import RunDirectory
+
+        directory = RunDirectory.open(out, config.name, resolved(config), force=force)
+        self.path = directory.path
+        return directory
+
+
+@contextlib.contextmanager
+def _speaking_plainly() -> Iterator[_Place]:
+    """Turn what the user can put right into one line and exit code 2, and Ctrl-C into one line and 130."""
+    place = _Place()
+    try:
+        from experiments.loading import UserError
+        from simulator.datasets.interactions import DatasetError
+
+        try:
+            yield place
+        except (UserError, DatasetError) as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(USER_ERROR) from error
+    except KeyboardInterrupt as error:
+        typer.echo(
+            f"interrupted; nothing half-written in {place.path}" if place.path else "interrupted", err=True
+        )
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def _load(path: Path, overrides: list[str] | None, kind: Kind) -> "Config":
+    from experiments.loading import UserError, load_config
+
+    config = load_config(path, overrides or ())
+    if config.kind != kind:
+        command = "run" if kind == Kind.evaluation else "evaluate"
+        raise UserError(f"{path}: kind is {config.kind}, not {kind}; use `testbed {command} {path}`")
+    return config
+
+
+def _workers(workers: int | None) -> int:
+    from experiments.loading import UserError
+
+    if workers is None:
+        return len(os.sched_getaffinity(0))
+    if workers < 1:
+        raise UserError(f"--workers: {workers}; use at least 1")
+    return workers
+
+
+def _say_stored(directory: "RunDirectory", quiet: bool) -> None:
+    if not quiet:
+        typer.echo(
+            f"{directory.path} holds this run, complete: showing what it found (--force runs again)", err=True
+        )
+
+
+def _first_line(docstring: str | None) -> str:
+    return (docstring or "").strip().partition("\n")[0]

@@ -1,0 +1,418 @@
+"""What an experiment's YAML may say: every key, its type, its bounds and its default.
+
+Knows the shape of a config and the names it may refer to (policies, metrics, cities). Does not know where a config
+comes from, how its errors are worded, or how an experiment is run.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from typing import Annotated, Any, Final, Literal
+
+import holidays
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from metrics.definitions import resolve
+from policies.registry import policy_class
+from simulator.environment.calendar import FIRST_YEAR, LAST_YEAR
+from simulator.environment.weather import load_climates
+from simulator.parameters import BehaviourParameters, Parameters
+
+Scenario = Literal["item", "grid", "feed"]
+Correction = Literal["holm", "benjamini_hochberg", "none"]
+
+_SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_OFFLINE_METRIC: Final = re.compile(r"(recall|ndcg|hr|novelty)@[1-9][0-9]{0,3}")
+_SHARE_TOLERANCE: Final = 1e-9
+
+
+def _slug(value: str) -> str:
+    if not _SLUG.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is not a usable name; use up to 64 of a-z, 0-9, _ and -, a letter or digit first"
+        )
+    return value
+
+
+class GeneratedWorld(Parameters):
+    """A world made from the seed alone: catalogue, population, weather, calendar and trends."""
+
+    kind: Literal["generated"] = Field(description="a world made from the seed")
+    users: int = Field(ge=1, description="users of the platform")
+    items: int = Field(ge=50, description="items on sale")
+    cities: tuple[str, ...] = Field(min_length=1, description="where users live; each has its own weather")
+    country: str = Field(description="ISO 3166 code of the country whose holidays are kept")
+    currency: str = Field(
+        default="USD", pattern="^[A-Z]{3}$", description="ISO 4217 code; names the unit of money"
+    )
+    context_strength: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=5.0,
+        description="how much weather, occasions and trends matter to users; 0: not at all",
+    )
+    behaviour: BehaviourParameters = Field(default=BehaviourParameters(), description="how users behave")
+
+    @field_validator("cities")
+    @classmethod
+    def _known_cities(cls, cities: tuple[str, ...]) -> tuple[str, ...]:
+        known = load_climates()
+        for city in cities:
+            if city not in known:
+                raise ValueError(f"{city!r} has no climate; choose from {', '.join(known)}")
+            if cities.count(city) > 1:
+                raise ValueError(f"{city!r} comes twice; name each city once")
+        return cities
+
+    @field_validator("country")
+    @classmethod
+    def _country_code(cls, country: str) -> str:
+        return _checked_country(country)
+
+
+class LogWorld(Parameters):
+    """A world fitted to a real log: its items, customers, histories and arrival times."""
+
+    kind: Literal["log"] = Field(description="a world fitted to a real log")
+    dataset: Literal["online_retail"] = Field(description="which reader understands the file")
+    path: str = Field(
+        min_length=1, description="the log's file, from the working directory or the config's folder"
+    )
+    country: str = Field(default="GB", description="ISO 3166 code of the country whose holidays are kept")
+    currency: str = Field(
+        default="GBP", pattern="^[A-Z]{3}$", description="ISO 4217 code; names the unit of money"
+    )
+    context_strength: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=5.0,
+        description="how much weather, occasions and trends matter to users; 0: not at all",
+    )
+    behaviour: BehaviourParameters = Field(default=BehaviourParameters(), description="how users behave")
+
+    @field_validator("country")
+    @classmethod
+    def _country_code(cls, country: str) -> str:
+        return _checked_country(country)
+
+
+World = Annotated[GeneratedWorld | LogWorld, Field(discriminator="kind")]
+
+
+def _checked_country(country: str) -> str:
+    if country not in holidays.list_supported_countries(include_aliases=False):
+        raise ValueError(
+            f"{country!r} has no calendar; use an ISO 3166 two-letter code such as US, GB, CN or DE"
+        )
+    return country
+
+
+def _checked_years(first: date, days: int) -> date:
+    """The day after the last of ``days`` days, all within the years that have a calendar."""
+    if first.year < FIRST_YEAR or first.toordinal() + days > date(LAST_YEAR, 12, 31).toordinal() + 1:
+        raise ValueError(
+            f"{days} days from {first} leave {FIRST_YEAR}..{LAST_YEAR}, the years whose occasions are known; stay within"
+        )
+    return first + timedelta(days=days)
+
+
+class Horizon(Parameters):
+    """The days of an experiment: history to learn from, warm-up on equal terms, the experiment, what follows it."""
+
+    start: date | None = Field(
+        default=None, description="first day of the history; a log's first day if left out"
+    )
+    history_days: int = Field(ge=1, description="days logged before the warm-up; policies learn from them")
+    warmup_days: int = Field(
+        default=0,
+        ge=0,
+        description="days before the arms part, all users under one policy; the covariates of CUPED",
+    )
+    days: int = Field(ge=1, description="days of the experiment")
+    follow_up_days: int = Field(default=0, ge=0, description="days watched after it, for retention")
+    end: date | None = Field(
+        default=None,
+        validate_default=True,
+        description="day after the last one; given, it must agree with the days",
+    )
+
+    @field_validator("end")
+    @classmethod
+    def _end_agrees(cls, end: date | None, info: ValidationInfo) -> date | None:
+        parts = ("start", "history_days", "warmup_days", "days", "follow_up_days")
+        if any(part not in info.data for part in parts):
+            return end
+        start, *spans = (info.data[part] for part in parts)
+        if start is None:
+            if end is not None:
+                raise ValueError(f"{end} is given without a start; give horizon.start too, or neither")
+            return None
+        if end is not None and end <= start:
+            raise ValueError(f"end before start ({end} is not after {start}); swap them or leave end out")
+        expected = _checked_years(start, sum(spans))
+        if end is not None and end != expected:
+            raise ValueError(
+                f"{end} does not agree with start and days, which end on {expected}; leave end out"
+            )
+        return expected
+
+
+class HistoryHorizon(Parameters):
+    """The days of an offline evaluation: a history, of which the last days are held out."""
+
+    start: date | None = Field(
+        default=None, description="first day of the history; a log's first day if left out"
+    )
+    history_days: int = Field(ge=2, description="days of the history, the held-out ones included")
+
+    @field_validator("history_days")
+    @classmethod
+    def _known_years(cls, days: int, info: ValidationInfo) -> int:
+        if info.data.get("start") is not None:
+            _checked_years(info.data["start"], days)
+        return days
+
+
+class PolicyChoice(Parameters):
+    """A policy by name, with its parameters. The resolved config holds every parameter."""
+
+    policy: str = Field(description="name of a registered policy; see `testbed policies`")
+    params: dict[str, Any] = Field(
+        default_factory=dict, validate_default=True, description="the policy's parameters"
+    )
+
+    @field_validator("policy")
+    @classmethod
+    def _known_policy(cls, policy: str) -> str:
+        policy_class(policy)
+        return policy
+
+    @field_validator("params")
+    @classmethod
+    def _params_of_policy(cls, params: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "policy" not in info.data:
+            return params
+        checked = policy_class(info.data["policy"]).Params.model_validate(params)
+        return checked.model_dump(mode="json")
+
+
+class Arm(PolicyChoice):
+    """One variant of the experiment."""
+
+    share: float = Field(gt=0.0, le=1.0, description="share of users; the arms' shares sum to 1")
+
+
+class Page(Parameters):
+    """What a page holds."""
+
+    slots: int = Field(default=10, ge=1, le=50, description="items on a page")
+
+
+class Analysis(Parameters):
+    """How the arms are compared."""
+
+    metrics: tuple[str, ...] = Field(
+        default=("ctr", "ipv", "atc", "gmv", "tv"), min_length=1, description="metrics of the scorecard"
+    )
+    primary: str = Field(
+        default="ctr", validate_default=True, description="the metric that decides; one of `metrics`"
+    )
+    control: str | None = Field(
+        default=None, description="the arm the others are held against; the first if left out"
+    )
+    alpha: float = Field(default=0.05, gt=0.0, lt=0.5, description="two-sided level of the tests")
+    cuped: bool = Field(default=True, description="adjust for the warm-up days (Deng et al. 2013)")
+    correction: Correction = Field(default="holm", description="for several metrics and arms tested at once")
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        resolve(names)
+        return names
+
+    @field_validator("primary")
+    @classmethod
+    def _primary_listed(cls, primary: str, info: ValidationInfo) -> str:
+        metrics = info.data.get("metrics")
+        if metrics is not None and primary not in metrics:
+            raise ValueError(
+                f"{primary!r} is not among analysis.metrics ({', '.join(metrics)}); add it there"
+            )
+        return primary
+
+
+class ExperimentConfig(Parameters):
+    """A closed-loop experiment: users meet their arm's policy, respond, and return or not."""
+
+    kind: Literal["experiment"] = "experiment"
+    name: str = Field(description="names the run directory")
+    seed: int = Field(ge=0, le=2**63 - 1, description="every draw is a pure function of it")
+    world: World
+    horizon: Horizon
+    scenario: Scenario = Field(
+        default="item", description="where pages are shown; on a feed other cards compete"
+    )
+    page: Page = Field(default=Page())
+    arms: dict[str, Arm] = Field(description="the variants; order matters, the first is the control")
+    analysis: Analysis = Field(default=Analysis())
+    oracle: bool = Field(
+        default=False, description="play every user under every arm too, for the exact effect (runs longer)"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_slug(cls, name: str) -> str:
+        return _slug(name)
+
+    @field_validator("arms")
+    @classmethod
+    def _arms_share_all(cls, arms: dict[str, Arm]) -> dict[str, Arm]:
+        for name in arms:
+            _slug(name)
+        if len(arms) < 2:
+            raise ValueError(f"{len(arms)} given; a comparison needs at least 2")
+        total = math.fsum(arm.share for arm in arms.values())
+        if abs(total - 1.0) > _SHARE_TOLERANCE:
+            each = ", ".join(f"{name} {arm.share:.12g}" for name, arm in arms.items())
+            raise ValueError(f"shares sum to {total:.12g} ({each}); they must sum to 1")
+        return arms
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "ExperimentConfig":
+        _check_start(self.world, self.horizon.start)
+        _check_control("analysis.control", self.analysis.control, self.arms)
+        watched = self.horizon.days + self.horizon.follow_up_days
+        for metric in resolve(self.analysis.metrics):
+            if metric.needs_days > watched:
+                raise ValueError(
+                    f"analysis.metrics: {metric.name!r} needs {metric.needs_days} days but horizon.days + "
+                    f"horizon.follow_up_days is {watched}; leave it out or lengthen the horizon"
+                )
+        return self
+
+    @property
+    def control_name(self) -> str:
+        """Name of the arm the others are held against."""
+        return self.analysis.control or next(iter(self.arms))
+
+
+class EvaluationConfig(Parameters):
+    """An open-loop evaluation: policies learn from a log's earlier days and are held against its last ones."""
+
+    kind: Literal["evaluation"]
+    name: str = Field(description="names the run directory")
+    seed: int = Field(ge=0, le=2**63 - 1, description="every draw is a pure function of it")
+    world: World
+    horizon: HistoryHorizon | None = Field(
+        default=None, description="needed by a generated world; the whole file of a log if left out"
+    )
+    holdout_days: int = Field(ge=1, description="last days of the history, held out from the policies")
+    policies: dict[str, PolicyChoice] = Field(
+        min_length=1, description="what is compared; the first is the control"
+    )
+    control: str | None = Field(
+        default=None, description="the one the others are held against; the first if left out"
+    )
+    metrics: tuple[str, ...] = Field(
+        default=("recall@20", "ndcg@20", "hr@30", "novelty@20"),
+        min_length=1,
+        description="name@k, k items deep",
+    )
+    replicates: int = Field(
+        default=1000, ge=100, le=100_000, description="bootstrap replicates of the intervals"
+    )
+    alpha: float = Field(default=0.05, gt=0.0, lt=0.5, description="the intervals cover 1 - alpha")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_slug(cls, name: str) -> str:
+        return _slug(name)
+
+    @field_validator("policies")
+    @classmethod
+    def _policy_names(cls, policies: dict[str, PolicyChoice]) -> dict[str, PolicyChoice]:
+        for name in policies:
+            _slug(name)
+        return policies
+
+    @field_validator("metrics")
+    @classmethod
+    def _offline_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not _OFFLINE_METRIC.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is unknown; use recall@k, ndcg@k, hr@k or novelty@k, as in recall@20"
+                )
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} comes twice; name each metric once")
+        return names
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "EvaluationConfig":
+        _check_control("control", self.control, self.policies)
+        if isinstance(self.world, GeneratedWorld) and self.horizon is None:
+            raise ValueError(
+                "horizon: missing; a generated world needs horizon.start and horizon.history_days"
+            )
+        if self.horizon is not None:
+            _check_start(self.world, self.horizon.start)
+            if self.holdout_days >= self.horizon.history_days:
+                raise ValueError(
+                    f"holdout_days: {self.holdout_days} leaves nothing to learn from; "
+                    f"hold out fewer than horizon.history_days ({self.horizon.history_days})"
+                )
+        return self
+
+    @property
+    def control_name(self) -> str:
+        """Name of the policy the others are held against."""
+        return self.control or next(iter(self.policies))
+
+
+Config = ExperimentConfig | EvaluationConfig
+
+CONFIG_KINDS: Final[dict[str, type[ExperimentConfig] | type[EvaluationConfig]]] = {
+    "experiment": ExperimentConfig,
+    "evaluation": EvaluationConfig,
+}
+
+
+def _check_start(world: GeneratedWorld | LogWorld, start: date | None) -> None:
+    if isinstance(world, GeneratedWorld) and start is None:
+        raise ValueError("horizon.start: missing; a generated world needs its first day, as in 2015-10-05")
+
+
+def _check_control(field: str, control: str | None, names: Iterable[str]) -> None:
+    if control is not None and control not in names:
+        raise ValueError(f"{field}: {control!r} is none of {', '.join(names)}; name one of them")
+
+
+def resolved(config: Config) -> dict[str, Any]:
+    """The config as plain JSON values with every default filled in; loads back to an equal config."""
+    data = config.model_dump(mode="json")
+    if isinstance(config, ExperimentConfig):
+        data["analysis"]["control"] = config.control_name
+    else:
+        data["control"] = config.control_name
+    return data
+
+
+def canonical(data: Mapping[str, Any]) -> str:
+    """A resolved config as the JSON text that is hashed and compared.
+
+    Keys keep their order: that of fields is fixed by the models, and that of arms decides which users they get.
+    """
+    return json.dumps(data, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+
+
+def config_hash(config: Config) -> str:
+    """SHA-256 of the resolved config, 64 hexadecimal digits."""
+    return resolved_hash(resolved(config))
+
+
+def resolved_hash(data: Mapping[str, Any]) -> str:
+    """SHA-256 of a config that is already resolved, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(data).encode()).hexdigest()

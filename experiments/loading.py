@@ -1,0 +1,323 @@
+"""From a file the user wrote to a checked config, or to one line that says what to change.
+
+Reads YAML without trusting it: no aliases that explode, no keys given twice, no objects, no surprises such as
+``NO`` meaning false. Does not know what the keys mean; ``config`` does.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from experiments.config import CONFIG_KINDS, Config, LogWorld, PolicyChoice
+from policies.registry import policy_class
+
+MAX_BYTES: Final = 1 << 20
+MAX_DEPTH: Final = 32
+MAX_VALUES: Final = 10_000
+MAX_SHOWN: Final = 80
+
+Location = tuple[int | str, ...]
+
+_BOOL: Final = "tag:yaml.org,2002:bool"
+_TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
+_OPEN: Final = (0, 0)
+_NOT_MAPPING: Final = ("model_type", "model_attributes_type", "dict_type", "dataclass_type")
+
+
+class UserError(Exception):
+    """Something only the user can put right; one line naming the field, the value and the remedy."""
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read, override and check a config.
+
+    Args:
+        path: a YAML file. ``kind: evaluation`` makes it an offline evaluation; without ``kind`` it is an experiment.
+        overrides: ``path.to.key=value`` with the value in YAML, applied in order.
+
+    Raises:
+        UserError: if the file cannot be read, is not safe or not valid YAML, or says something a config may not.
+    """
+    data = read_mapping(path)
+    for override in overrides:
+        _apply(data, override)
+    kind = data.get("kind", "experiment")
+    if not isinstance(kind, str) or kind not in CONFIG_KINDS:
+        raise UserError(f"kind: {shown(kind)} is unknown; use one of {', '.join(CONFIG_KINDS)}")
+    model = CONFIG_KINDS[kind]
+    try:
+        config = model.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_one_line(error, model, data)) from error
+    if isinstance(config.world, LogWorld):
+        found = _find_data(config.world, path.parent)
+        return config.model_copy(update={"world": config.world.model_copy(update={"path": found})})
+    return config
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping a YAML file holds, its values plain (text, numbers, booleans, lists, mappings; dates stay text).
+
+    Raises:
+        UserError: if it is no regular file, over 1 MiB, not UTF-8, not YAML, no mapping, gives a key twice, or
+            expands through aliases to more than ``MAX_VALUES`` values.
+    """
+    try:
+        if not path.is_file():
+            problem = "is not a file" if path.exists() else "no such file"
+            raise UserError(f"{path}: {problem}; give the path of a YAML file")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise UserError(f"{path}: {size} bytes; a config holds at most {MAX_BYTES}")
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    data = _parse(text, str(path))
+    if not isinstance(data, dict):
+        raise UserError(
+            f"{path}: holds {_kind_of(data)}; a config is a mapping of keys to values, as in `seed: 7`"
+        )
+    return data
+
+
+def shown(value: Any) -> str:
+    """A value as it may stand in a one-line message: on one line, not too long, numbers and names as written."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+
+
+class _Loader(yaml.SafeLoader):
+    """A SafeLoader to which only true and false are booleans and dates are text, and which stops at deep nesting."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  the attribute PyYAML itself reads from the class
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _TIMESTAMP)]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+_Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|false)$"), ["t", "f"])
+
+
+def _parse(text: str, source: str) -> Any:
+    loader: _Loader | None = None
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _measure(node, {})
+        return _unshared(loader.construct_document(node))
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{source}{line}: not valid here: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Values under a node and levels below it once aliases are expanded; refuses too much and keys given twice."""
+    if id(node) in known:
+        if known[id(node)] == _OPEN:
+            raise yaml.MarkedYAMLError(
+                problem="an alias holds itself; write it out", problem_mark=node.start_mark
+            )
+        return known[id(node)]
+    known[id(node)] = _OPEN
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        _check_keys(node)
+        children = [value for _, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    values, levels = 1, 0
+    for child in children:
+        below = _measure(child, known)
+        values, levels = values + below[0], max(levels, below[1] + 1)
+        if values > MAX_VALUES or levels > MAX_DEPTH:
+            problem = f"more than {MAX_VALUES} values or {MAX_DEPTH} levels; write less"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    known[id(node)] = (values, levels)
+    return known[id(node)]
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which no part stands in two places, so that an override changes one place only."""
+    if isinstance(value, dict):
+        return {key: _unshared(part) for key, part in value.items()}
+    return [_unshared(part) for part in value] if isinstance(value, list) else value
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen: dict[str, int] = {}
+    for key, _ in node.value:
+        mark = key.start_mark
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=mark)
+        if key.value in seen:
+            problem = f"key {shown(key.value)} given twice (first in line {seen[key.value]}); keep one"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+        seen[key.value] = mark.line + 1
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        raise UserError(f"--set {shown(override)}: write path.to.key=value, as in --set world.users=2000")
+    value = _parse(text, f"--set {path}")
+    target = data
+    for depth, key in enumerate(keys[:-1], start=1):
+        target = target.setdefault(key, {})
+        if not isinstance(target, dict):
+            where = ".".join(keys[:depth])
+            raise UserError(
+                f"--set {path}: {where} is {_kind_of(target)}, not a mapping; set {where} as a whole"
+            )
+    target[keys[-1]] = value
+
+
+def _find_data(world: LogWorld, folder: Path) -> str:
+    path = Path(world.path).expanduser()
+    candidates = [path] if path.is_absolute() else [path, folder / path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return str(candidate)
+    also = "" if path.is_absolute() else f", nor beside the config in {folder}"
+    command = world.dataset.replace("_", "-")
+    raise UserError(
+        f"world.path: {world.path}: no such file{also}; fetch it with `testbed data {command} --to DIR`"
+    )
+
+
+def _kind_of(value: Any) -> str:
+    names = {dict: "a mapping", list: "a list", type(None): "nothing"}
+    return names.get(type(value), shown(value))
+
+
+def _one_line(error: ValidationError, model: type[BaseModel], data: Mapping[str, Any]) -> str:
+    """The first of a config's errors, unknown keys before all others, since a mistyped key causes further ones."""
+    details = error.errors(include_url=False)
+    explained: set[Location] = set()
+    unknown = []
+    for item in details:
+        if item["type"] == "extra_forbidden":
+            line, meant = _unknown_key(item["loc"], model, data)
+            unknown.append(line)
+            explained |= {meant} if meant else set()
+    others = [
+        _sentence(item, data)
+        for item in details
+        if item["type"] != "extra_forbidden" and item["loc"] not in explained
+    ]
+    first, *more = unknown + others
+    return f"{first} (and {len(more)} more)" if more else first
+
+
+def _unknown_key(
+    location: Location, model: type[BaseModel], data: Mapping[str, Any]
+) -> tuple[str, Location | None]:
+    *parents, key = location
+    known = list(_model_at(parents, model, data).model_fields)
+    field = _dotted(location, data)
+    near = difflib.get_close_matches(str(key), known, n=1)
+    if near:
+        return f"{field}: unknown key (did you mean {near[0]}?)", (*parents, near[0])
+    return f"{field}: unknown key; known here: {', '.join(known) or 'none'}", None
+
+
+def _model_at(location: Sequence[int | str], model: type[BaseModel], data: Any) -> type[BaseModel]:
+    """The model that the mapping at a location is checked against."""
+    here: Any = model
+    for step in location:
+        if isinstance(here, type) and issubclass(here, PolicyChoice) and step == "params":
+            here = policy_class(data["policy"]).Params
+        elif isinstance(here, type) and issubclass(here, BaseModel):
+            here = here.model_fields[str(step)].annotation
+        elif get_origin(here) is dict:
+            here = get_args(here)[1]
+        here = _without_none(here)
+        if get_origin(here) in (Union, UnionType) and _is_tag(step, data):
+            here = next(
+                member
+                for member in get_args(here)
+                if step in get_args(member.model_fields["kind"].annotation)
+            )
+            continue
+        data = _child(data, step)
+    return here
+
+
+def _without_none(annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, UnionType):
+        members = [member for member in get_args(annotation) if member is not type(None)]
+        return members[0] if len(members) == 1 else annotation
+    return annotation
+
+
+def _is_tag(step: int | str, data: Any) -> bool:
+    """Whether a step of a location is pydantic's note of the union member it chose, not a key of the data."""
+    return isinstance(data, Mapping) and data.get("kind") == step and step not in data
+
+
+def _child(data: Any, step: int | str) -> Any:
+    if isinstance(data, Mapping):
+        return data.get(step)
+    return data[step] if isinstance(data, list) and isinstance(step, int) and step < len(data) else None
+
+
+def _dotted(location: Location, data: Any) -> str:
+    names = []
+    for step in location:
+        if _is_tag(step, data) or step == "[key]":
+            continue
+        name = step if isinstance(step, int) or step.isprintable() else shown(step)
+        names.append(f"[{name}]" if isinstance(step, int) else f".{name}")
+        data = _child(data, step)
+    return "".join(names).removeprefix(".")
+
+
+def _sentence(item: ErrorDetails, data: Mapping[str, Any]) -> str:
+    field, value = _dotted(item["loc"], data), shown(item["input"])
+    match item["type"]:
+        case "missing":
+            return f"{field}: missing; this key has no default"
+        case "union_tag_not_found":
+            return f"{field}.kind: missing; say which kind"
+        case "union_tag_invalid":
+            context = item["ctx"]
+            return f"{field}.kind: {shown(context['tag'])} is unknown; use {context['expected_tags']}"
+        case kind if kind in _NOT_MAPPING:
+            return f"{field}: {value} is not a mapping; give keys and values under it"
+        case "value_error":
+            message = str(item["ctx"]["error"]).removeprefix(f"{item['loc'][-1]}: " if item["loc"] else "")
+            return f"{field}: {message}" if field else message
+        case "string_pattern_mismatch":
+            return f"{field}: {value} does not match {item['ctx']['pattern']}"
+    message = item["msg"]
+    if message.startswith("Input should be "):
+        return f"{field}: {value} must be {message.removeprefix('Input should be ')}"
+    return f"{field}: {value}: {message[:1].lower()}{message[1:]}"

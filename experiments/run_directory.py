@@ -1,0 +1,190 @@
+"""The folder a run leaves: what belongs to it, whether it is finished, and writes that are whole or not there.
+
+Knows file names and bytes. Does not know what the results say, nor how they were found.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+import yaml
+
+from experiments.config import canonical, resolved_hash
+from experiments.loading import UserError, read_mapping
+
+CONFIG: Final = "config.yaml"
+MANIFEST: Final = "manifest.json"
+RESULTS: Final = "results.json"
+REPORT: Final = "report.html"
+USER_DAYS: Final = "user_days.parquet"
+PARTS: Final = "parts"
+LOG: Final = "log"
+
+_TEMPORARY: Final = re.compile(r"\.tmp-(\d+)-.+")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's folder.
+
+    All files lie in it or in its folders ``parts`` (finished pieces of an unfinished run) and ``log``. It is complete
+    once the manifest is there, which is why the manifest is written last.
+
+    Attributes:
+        path: the folder; it exists and holds the resolved config.
+        config: the resolved config.
+    """
+
+    path: Path
+    config: dict[str, Any]
+
+    @classmethod
+    def open(
+        cls, out: Path | None, name: str, resolved: dict[str, Any], *, force: bool = False
+    ) -> "RunDirectory":
+        """The folder for a run of this config: a new one, an unfinished one to resume, or a complete one to show.
+
+        Args:
+            out: the folder; ``default_path`` if None.
+            name: the experiment's name.
+            resolved: the resolved config.
+            force: discard an earlier run found there, whatever its config and however far it came.
+
+        Raises:
+            UserError: if the folder holds another config's run or foreign files, or cannot be written.
+        """
+        path = out if out is not None else default_path(name, resolved)
+        directory = cls(path, resolved)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            directory._remove_leftovers()
+            config = path / CONFIG
+            if not config.exists() and any(path.iterdir()):
+                raise UserError(f"{path}: holds files but no run; give another --out, empty or new")
+            if config.exists() and force:
+                directory._discard()
+            elif config.exists() and canonical(read_mapping(config)) != canonical(resolved):
+                raise UserError(
+                    f"{path}: holds a run of another config; give another --out, or --force to replace it"
+                )
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        if not (path / CONFIG).exists():
+            directory.write_text(CONFIG, yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+        return directory
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunDirectory":
+        """The folder of a complete run, to read from.
+
+        Raises:
+            UserError: if there is no run, or it is not complete.
+        """
+        if not (path / CONFIG).is_file():
+            raise UserError(f"{path}: not a run directory; give a folder that `testbed run` has written")
+        directory = cls(path, read_mapping(path / CONFIG))
+        if not directory.complete:
+            raise UserError(
+                f"{path}: the run is unfinished; finish it with `testbed run {path / CONFIG} --out {path}`"
+            )
+        return directory
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run was carried to its end."""
+        return (self.path / MANIFEST).is_file()
+
+    def read_results(self) -> dict[str, Any]:
+        """What ``results.json`` holds.
+
+        Raises:
+            UserError: if it is missing or damaged.
+        """
+        path = self.path / RESULTS
+        try:
+            results = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: missing or damaged; run again with --force") from error
+        if not isinstance(results, dict):
+            raise UserError(f"{path}: missing or damaged; run again with --force")
+        return results
+
+    def write_bytes(self, name: str, data: bytes) -> Path:
+        """Write a file whole: it appears complete under its name, or not at all."""
+        with self._replacing(name) as temporary:
+            temporary.write_bytes(data)
+        return self.path / name
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write text as UTF-8, whole."""
+        return self.write_bytes(name, text.encode())
+
+    def write_json(self, name: str, data: Mapping[str, Any]) -> Path:
+        """Write JSON, whole.
+
+        Raises:
+            ValueError: if a number is NaN or infinite, which JSON cannot say.
+        """
+        return self.write_text(name, json.dumps(data, allow_nan=False, ensure_ascii=False, indent=2) + "\n")
+
+    def write_parquet(self, name: str, frame: pl.DataFrame) -> Path:
+        """Write a table, whole."""
+        with self._replacing(name) as temporary:
+            frame.write_parquet(temporary)
+        return self.path / name
+
+    @contextlib.contextmanager
+    def _replacing(self, name: str) -> Iterator[Path]:
+        target = self.path / name
+        temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _flush(temporary)
+            temporary.replace(target)
+            _flush(target.parent)
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def _remove_leftovers(self) -> None:
+        """Remove the temporary files of processes that are no more."""
+        for folder in (self.path, self.path / PARTS, self.path / LOG):
+            for file in folder.glob(".tmp-*"):
+                match = _TEMPORARY.fullmatch(file.name)
+                if match and not Path("/proc", match[1]).exists():
+                    file.unlink(missing_ok=True)
+
+    def _discard(self) -> None:
+        """Remove an earlier run, its manifest first so that it never looks complete, and nothing that is not its own."""
+        for name in (MANIFEST, RESULTS, REPORT, USER_DAYS):
+            (self.path / name).unlink(missing_ok=True)
+        for name in (PARTS, LOG):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        (self.path / CONFIG).unlink()
+
+
+def default_path(name: str, resolved: Mapping[str, Any]) -> Path:
+    """Where a run goes that was not told where: ``runs/<name>-<first 8 digits of the config's hash>``."""
+    return Path("runs") / f"{name}-{resolved_hash(resolved)[:8]}"
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be written ({error.strerror or error}); choose another --out")

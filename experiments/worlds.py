@@ -1,0 +1,84 @@
+"""From a config's ``world`` section to a world, and the history that comes with it."""
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+
+from experiments.config import GeneratedWorld, LogWorld
+from simulator.datasets.online_retail import read_online_retail
+from simulator.generated import generate_world
+from simulator.recorded import RecordedWorld, build_recorded_world
+from simulator.world import World
+
+READERS = {"online_retail": read_online_retail}
+
+
+@dataclass(frozen=True)
+class BuiltWorld:
+    """A world, and the log it was made from if it was.
+
+    Attributes:
+        world: the truth.
+        recorded: the log side, or None for a generated world.
+    """
+
+    world: World
+    recorded: RecordedWorld | None
+
+    @property
+    def rows(self) -> np.ndarray:
+        """All rows."""
+        return np.arange(self.world.users, dtype=np.int64)
+
+
+def build_world(
+    config: GeneratedWorld | LogWorld,
+    *,
+    start: date | None,
+    days: int | None,
+    scenario: str,
+    slots: int,
+    seed: int,
+) -> BuiltWorld:
+    """Build the world that a config describes.
+
+    Args:
+        config: the ``world`` section.
+        start, days: of the horizon; None takes the log's own.
+        scenario, slots: what a page is.
+        seed: of all draws.
+
+    Raises:
+        ValueError: something named in the config does not exist, or the log does not reach far enough.
+    """
+    if isinstance(config, LogWorld):
+        recorded = build_recorded_world(
+            lambda: READERS[config.dataset](config.path),
+            start=start,
+            days=days,
+            country=config.country,
+            scenario=scenario,
+            slots=slots,
+            currency=config.currency,
+            behaviour=config.behaviour,
+            seed=seed,
+        )
+        return BuiltWorld(recorded.world, recorded)
+    if start is None or days is None:
+        raise ValueError("horizon.start: missing; a generated world needs its first day, as in 2015-10-05")
+    world = generate_world(
+        users=config.users,
+        items=config.items,
+        cities=config.cities,
+        country=config.country,
+        start=start,
+        days=days,
+        scenario=scenario,
+        slots=slots,
+        currency=config.currency,
+        context_strength=config.context_strength,
+        behaviour=config.behaviour,
+        seed=seed,
+    )
+    return BuiltWorld(world, None)

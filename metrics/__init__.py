@@ -1,0 +1,1 @@
+"""What happened, and whether it is real: metric definitions, effects, their corrections and their truth."""

@@ -1,0 +1,138 @@
+"""The comparisons of an experiment: each metric, each treatment against the control, corrected as one family.
+
+Knows users' totals, CUPED and multiplicity. Does not know where totals come from, nor what is true.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Literal, get_args
+
+import polars as pl
+from statsmodels.stats.multitest import multipletests
+from tea_tasting.aggr import Aggregates
+
+from metrics.definitions import Metric
+from metrics.estimates import Estimate, arm_aggregates, check_alpha, estimate, finite
+
+Correction = Literal["holm", "benjamini_hochberg", "none"]
+
+_STATSMODELS: Final = {"holm": "holm", "benjamini_hochberg": "fdr_bh"}
+
+
+@dataclass(frozen=True)
+class Comparison(Estimate):
+    """One metric in one treatment arm against the control arm: an estimate with its place in the family.
+
+    Attributes:
+        metric: the metric's name.
+        control: the control arm.
+        treatment: the treatment arm.
+        p_adjusted: the p-value corrected for all comparisons of the family; ``None`` where not tested.
+    """
+
+    metric: str
+    control: str
+    treatment: str
+    p_adjusted: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison in JSON's own types; numbers that JSON cannot write are null."""
+        return {
+            "metric": self.metric,
+            "control": self.control,
+            "treatment": self.treatment,
+            "control_value": finite(self.control_value),
+            "treatment_value": finite(self.treatment_value),
+            "effect": finite(self.effect),
+            "ci": _pair(self.ci),
+            "lift": finite(self.lift),
+            "lift_ci": _pair(self.lift_ci),
+            "p_value": finite(self.p_value),
+            "p_adjusted": finite(self.p_adjusted),
+            "method": self.method,
+            "variance_reduction": finite(self.variance_reduction),
+            "users": {self.control: self.users_control, self.treatment: self.users_treatment},
+        }
+
+
+def compare(
+    totals: pl.DataFrame,
+    control: str,
+    treatments: Sequence[str],
+    metrics: Sequence[Metric],
+    alpha: float,
+    cuped: bool,
+    correction: Correction,
+) -> list[Comparison]:
+    """Compare every treatment with the control on every metric.
+
+    ``control_value`` and ``treatment_value`` are the arms' plain values; ``effect``, ``lift`` and their
+    intervals are adjusted by CUPED where ``method`` says so. A metric of return is compared on the users
+    whose window was observed to its end. What cannot be tested comes back with ``None`` and the reason.
+
+    Args:
+        totals: the table of ``user_totals``, one row a user.
+        control: the arm to compare with.
+        treatments: the other arms.
+        metrics: what to compare.
+        alpha: 1 - the confidence level of the intervals, which are not corrected for multiplicity.
+        cuped: adjust by the warm-up.
+        correction: of the p-values over all (metric, treatment) pairs that have one: Holm's family-wise error
+            rate, Benjamini and Hochberg's false discovery rate, or none.
+
+    Returns:
+        One comparison for each metric and treatment, in that order.
+
+    Raises:
+        ValueError: if ``alpha`` or ``correction`` is out of range.
+    """
+    check_alpha(alpha)
+    arms = (control, *treatments)
+    present = set(totals["arm"].unique())
+    # Metrics that look at the same users share one pass over the table.
+    aggregates: dict[str, Mapping[str, Aggregates]] = {}
+    for days in {metric.needs_days for metric in metrics}:
+        sharing = [metric for metric in metrics if metric.needs_days == days]
+        rows = totals.drop_nulls([metric.numerator for metric in sharing])
+        read = arm_aggregates(rows, arms, sharing, cuped)
+        aggregates |= {metric.name: read for metric in sharing}
+
+    comparisons = []
+    for metric in metrics:
+        of_arm = aggregates[metric.name]
+        for treatment in treatments:
+            found = estimate(metric, of_arm[control], of_arm[treatment], alpha, cuped)
+            unobserved = found.users_control + found.users_treatment == 0
+            if metric.needs_days and unobserved and present & {control, treatment}:
+                reason = (
+                    f"no user was observed {metric.needs_days} days; lengthen horizon.days or follow_up_days"
+                )
+                found = replace(found, method=reason)
+            comparisons.append(
+                Comparison(
+                    metric=metric.name, control=control, treatment=treatment, p_adjusted=None, **asdict(found)
+                )
+            )
+    return corrected(comparisons, correction)
+
+
+def corrected(comparisons: Sequence[Comparison], correction: Correction) -> list[Comparison]:
+    """The same comparisons with their p-values corrected as one family; those without one stay without.
+
+    Raises:
+        ValueError: if the correction is unknown.
+    """
+    if correction not in get_args(Correction):
+        raise ValueError(f"correction: {correction!r} (choose from {', '.join(get_args(Correction))})")
+    p_values = [comparison.p_value for comparison in comparisons if comparison.p_value is not None]
+    if not p_values or correction == "none":
+        return [replace(comparison, p_adjusted=comparison.p_value) for comparison in comparisons]
+    adjusted = iter(multipletests(p_values, method=_STATSMODELS[correction])[1])
+    return [
+        comparison if comparison.p_value is None else replace(comparison, p_adjusted=float(next(adjusted)))
+        for comparison in comparisons
+    ]
+
+
+def _pair(interval: tuple[float, float] | None) -> list[float | None] | None:
+    return None if interval is None else [finite(bound) for bound in interval]

@@ -1,0 +1,1 @@
+"""Who recommends: baselines and agents, each trained on what a platform would have logged."""

@@ -1,0 +1,31 @@
+"""The ceiling: ranks by the true click probability. The one policy that is shown the truth, and says so."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from policies.ranking import VisitRanking, select_top
+from policies.registry import register_policy
+from simulator.batches import Floats, Ints32, Requests
+from simulator.truth import Truth
+
+
+@register_policy("oracle")
+class Oracle(VisitRanking):
+    """Knows what each visit is for and ranks by true click probability. Not a policy anyone can deploy."""
+
+    knows_truth: ClassVar[bool] = True
+
+    def bind_truth(self, truth: Truth) -> None:
+        """Receive the truth about the users served."""
+        self._truth = truth
+
+    def rank(self, requests: Requests, width: int) -> tuple[Ints32, Floats]:
+        """See ``VisitRanking``."""
+        items = np.empty((len(requests), width), np.int32)
+        scores = np.empty((len(requests), width))
+        every = np.arange(self._truth.items, dtype=np.int32)
+        for n in range(len(requests)):  # one request at a time: a [requests, items] table could be gigabytes
+            logit = self._truth.click_logits(requests.row[n : n + 1], requests.time[n : n + 1])[0]
+            select_top(every, logit, len(every), items[n], scores[n])
+        return items, scores

@@ -1,0 +1,90 @@
+"""Ranking once a visit and serving it page by page, and the compiled selections that rankings are made with."""
+
+from abc import abstractmethod
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from policies.registry import RegisteredPolicy
+from simulator.batches import NO_ITEM, UTILITY, Candidates, Floats, Ints, Ints32, Requests
+
+
+class VisitRanking(RegisteredPolicy):
+    """A policy that ranks at a visit's first page and serves the following pages from that ranking.
+
+    Subclasses define ``rank``. A user's ranking depends on that user's request alone, so shards do not matter.
+    """
+
+    def begin(self, rows: int) -> None:
+        """Forget the rankings of earlier visits."""
+        self._items: Ints32 = np.full((rows, 0), NO_ITEM, dtype=np.int32)
+        self._scores: Floats = np.zeros((rows, 0))
+
+    @abstractmethod
+    def rank(self, requests: Requests, width: int) -> tuple[Ints32, Floats]:
+        """The best ``width`` items of each request, descending: items int32 and scores float64 [requests, width]."""
+
+    def candidates(self, requests: Requests) -> Candidates:
+        """See ``simulator.protocols.Policy``."""
+        width = requests.slots * requests.max_pages
+        if self._items.shape[1] != width:
+            self._items = np.full((len(self._items), width), NO_ITEM, dtype=np.int32)
+            self._scores = np.zeros((len(self._scores), width))
+        if requests.page == 0:
+            self._items[requests.row], self._scores[requests.row] = self.rank(requests, width)
+        begin = requests.page * requests.slots
+        items = self._items[requests.row, begin:]
+        channel = np.full(items.shape, UTILITY, dtype=np.int8)
+        return Candidates(items, self._scores[requests.row, begin:], channel)
+
+
+@njit(cache=True)
+def select_top(
+    pool: Ints32, score: npt.NDArray[np.float64], size: int, out_items: Ints32, out_scores: npt.NDArray[np.float64]
+) -> None:
+    """Write the best of the first ``size`` pool entries, descending, ties by lower item index; the rest is padding."""
+    width = len(out_items)
+    kept = 0
+    for n in range(size):
+        value, item = score[n], pool[n]
+        if kept == width:
+            worst = out_scores[width - 1]
+            if value < worst or (value == worst and item > out_items[width - 1]):
+                continue
+            k = width - 1
+        else:
+            k = kept
+            kept += 1
+        while k > 0 and (out_scores[k - 1] < value or (out_scores[k - 1] == value and out_items[k - 1] > item)):
+            out_scores[k] = out_scores[k - 1]
+            out_items[k] = out_items[k - 1]
+            k -= 1
+        out_scores[k] = value
+        out_items[k] = item
+    for k in range(kept, width):
+        out_items[k] = NO_ITEM
+        out_scores[k] = -np.inf
+
+
+@njit(cache=True)
+def rank_pool(
+    pool: Ints32,
+    score: npt.NDArray[np.float64],
+    row: Ints,
+    shown: Ints32,
+    discount: float,
+    width: int,
+) -> tuple[Ints32, npt.NDArray[np.float64]]:
+    """Rank one pool for many users, taking ``discount`` off an item's score for each time it was shown in vain."""
+    items = np.empty((len(row), width), np.int32)
+    scores = np.empty((len(row), width))
+    own = np.empty(len(pool))
+    for n in range(len(row)):
+        for k in range(len(pool)):
+            own[k] = score[k]
+            for slot in range(shown.shape[1]):
+                if shown[row[n], slot] == pool[k]:
+                    own[k] -= discount
+        select_top(pool, own, len(pool), items[n], scores[n])
+    return items, scores

@@ -1,0 +1,103 @@
+"""How policies are named and found: a decorator, and an entry point that says which module to import for a name.
+
+The policies shipped here are announced in the same way as a plug-in's, so that a config which names one of them does
+not pay for importing the libraries of the others.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, ClassVar
+
+from simulator.batches import Candidates, InteractionLog, ObservedCatalog, ObservedUsers, Requests
+from simulator.environment.context import ObservedContext
+from simulator.parameters import Parameters
+
+ENTRY_POINTS = "recgpt_testbed.policies"
+"""Entry-point group: the name is the policy's, the value the module whose import registers it."""
+
+
+class UnknownPolicy(ValueError):
+    """No policy of that name is registered."""
+
+
+class NoParams(Parameters):
+    """A policy without parameters."""
+
+
+class RegisteredPolicy(ABC):
+    """Base of policies: holds ``Params``, and does nothing where there is nothing to do.
+
+    Class attributes:
+        Params: the model that ``arms.<arm>.params`` is checked against.
+        knows_truth: True for a ceiling that is handed the world's truth; such a policy must define ``bind_truth``.
+    """
+
+    Params: ClassVar[type[Parameters]] = NoParams
+    knows_truth: ClassVar[bool] = False
+
+    def __init__(self, params: Any, seed: int) -> None:
+        self.params = params
+        self.seed = seed
+
+    def fit(  # noqa: B027 - a policy with nothing to learn leaves it as it is
+        self, log: InteractionLog, catalog: ObservedCatalog, users: ObservedUsers, context: ObservedContext
+    ) -> None:
+        """See ``simulator.protocols.Policy``."""
+
+    def begin(self, rows: int) -> None:  # noqa: B027 - likewise
+        """See ``simulator.protocols.Policy``."""
+
+    def refresh(self, day: int, context: ObservedContext) -> None:  # noqa: B027 - likewise
+        """See ``simulator.protocols.Policy``."""
+
+    @abstractmethod
+    def candidates(self, requests: Requests) -> Candidates:
+        """See ``simulator.protocols.Policy``."""
+
+
+_POLICIES: dict[str, type[RegisteredPolicy]] = {}
+
+
+def register_policy(name: str) -> Callable[[type[RegisteredPolicy]], type[RegisteredPolicy]]:
+    """Class decorator: make the policy available to configs as ``name``.
+
+    Raises:
+        ValueError: another class already has the name.
+    """
+
+    def register(policy: type[RegisteredPolicy]) -> type[RegisteredPolicy]:
+        other = _POLICIES.get(name)
+        if other is not None and other is not policy:
+            raise ValueError(f"policy {name!r}: already registered by {other.__module__}.{other.__qualname__}")
+        _POLICIES[name] = policy
+        return policy
+
+    return register
+
+
+def policy_names() -> list[str]:
+    """Names that a config may use, without importing what stands behind them."""
+    return sorted(_POLICIES.keys() | {entry_point.name for entry_point in entry_points(group=ENTRY_POINTS)})
+
+
+def policy_class(name: str) -> type[RegisteredPolicy]:
+    """The class registered as ``name``; its module is imported now if it was not.
+
+    Raises:
+        UnknownPolicy: there is none; the message lists the known.
+        ImportError: an entry point's module does not register the name it was announced under.
+    """
+    if name not in _POLICIES:
+        for entry_point in entry_points(group=ENTRY_POINTS, name=name):
+            entry_point.load()
+            if name not in _POLICIES:
+                raise ImportError(f"entry point {entry_point.value!r} registers no policy named {name!r}")
+    if name not in _POLICIES:
+        raise UnknownPolicy(f"unknown policy {name!r}; known: {', '.join(policy_names())}")
+    return _POLICIES[name]
+
+
+def known_policies() -> dict[str, type[RegisteredPolicy]]:
+    """All policies by name, those of installed plug-ins included; imports them all."""
+    return {name: policy_class(name) for name in policy_names()}

@@ -1,0 +1,184 @@
+"""The established channel: implicit-feedback collaborative filtering, blended with what else a shop counts.
+
+Item factors come from alternating least squares on weighted interactions (Hu, Koren and Volinsky 2008, via the library
+``implicit``); serving is item-to-item in factor space (Sarwar et al. 2001), so a click made a minute ago counts. The
+blend of similarity, affinities, appeal, impression discount and profile is a logistic regression on the log.
+It knows nothing of the weather, the calendar or trends.
+"""
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+import statsmodels.api as sm
+from implicit.als import AlternatingLeastSquares
+from pydantic import Field
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from policies.examples import Examples, draw_examples, halves, log_of
+from policies.features import FEATURES, Tables, logged_features, rank_requests
+from policies.lifts import cells, log_lifts
+from policies.popularity import item_appeal
+from policies.ranking import VisitRanking
+from policies.registry import register_policy
+from simulator.batches import (
+    BUY,
+    CART,
+    NO_ITEM,
+    Floats,
+    InteractionLog,
+    Ints32,
+    ObservedCatalog,
+    ObservedUsers,
+    Requests,
+)
+from simulator.environment.context import ObservedContext
+from simulator.parameters import Parameters
+from simulator.taxonomy import AGE_BANDS, GENDERS, HOUSEHOLDS
+
+
+class UtilityParams(Parameters):
+    """Parameters of ``utility``."""
+
+    factors: Annotated[int, Field(ge=1)] = 32
+    regularization: Annotated[float, Field(gt=0)] = 0.05
+    iterations: Annotated[int, Field(ge=1)] = 12
+    neighbours: Annotated[int, Field(ge=1)] = 30
+    prior_clicks: Annotated[float, Field(gt=0)] = 5.0
+    lift_prior: Annotated[float, Field(gt=0)] = 20.0
+    half_life_days: Annotated[float, Field(gt=0)] = 20.0
+    category_top: Annotated[int, Field(ge=1)] = 15
+    global_top: Annotated[int, Field(ge=1)] = 100
+    training_examples: Annotated[int, Field(ge=1000)] = 300_000
+    history: Annotated[int, Field(ge=1)] = 64
+
+
+def item_neighbours(
+    log: InteractionLog, users: int, items: int, params: UtilityParams, seed: int
+) -> tuple[Ints32, Floats]:
+    """Most similar other items by cosine of ALS item factors: int32 and float64 [items, neighbours]."""
+    weight = np.where(log.kind == BUY, 4.0, np.where(log.kind == CART, 2.0, 1.0)).astype(np.float32)
+    matrix = csr_matrix((weight, (log.user, log.item)), shape=(users, items))
+    model = AlternatingLeastSquares(
+        factors=params.factors,
+        regularization=params.regularization,
+        iterations=params.iterations,
+        num_threads=1,
+        random_state=seed % (1 << 32),
+    )
+    count = min(params.neighbours, items - 1)
+    with threadpool_limits(1, "blas"):
+        model.fit(matrix, show_progress=False)
+        neighbour, similarity = model.similar_items(np.arange(items), N=count + 1)
+    itself = neighbour == np.arange(items)[:, None]
+    itself[~itself.any(axis=1), -1] = True  # ties can push an item out of its own list
+    keep = ~itself
+    shape = (items, count)
+    similar = np.maximum(np.nan_to_num(similarity[keep].reshape(shape).astype(np.float64)), 0.0)
+    return neighbour[keep].reshape(shape).astype(np.int32), similar
+
+
+def best_of_categories(appeal: Floats, category: Ints32, categories: int, width: int) -> Ints32:
+    """Best items of each category by appeal, int32 [categories, width], padded with -1."""
+    order = np.lexsort((-appeal, category))
+    offset = np.searchsorted(category[order], np.arange(categories + 1))
+    place = offset[:-1, None] + np.arange(width)[None, :]
+    there = place < offset[1:, None]
+    return np.where(there, order[np.minimum(place, len(order) - 1)], NO_ITEM).astype(np.int32)
+
+
+def profile_lifts(
+    examples: Examples, codes: Ints32, names: tuple[str, ...], category: Ints32, categories: int, prior: float
+) -> Floats:
+    """Log-lifts of categories by one declared attribute, float64 [codes + 1, categories]; unknown (-1) is the last row."""
+    user = examples.visit_user[examples.visit]
+    group = np.where(codes[user] < 0, len(names), codes[user]).astype(np.int64)
+    where, code, total = cells(
+        category[examples.item], examples.clicked.astype(float), group, len(names) + 1, categories
+    )
+    level = (code[:, None] == np.arange(len(names))[None, :]).astype(float)
+    return np.vstack([log_lifts(where, total, level, categories, prior), np.zeros(categories)])
+
+
+def fit_tables(
+    log: InteractionLog, catalog: ObservedCatalog, users: ObservedUsers, params: UtilityParams, seed: int
+) -> Tables:
+    """Everything the feature kernels need, counted and factored from the log."""
+    examples = draw_examples(log, len(users.user), catalog.items, params.training_examples, seed)
+    appeal = item_appeal(log, catalog.items, params.prior_clicks)
+    neighbour, similarity = item_neighbours(log, len(users.user), catalog.items, params, seed)
+
+    def lifts(codes: Ints32, names: tuple[str, ...]) -> Floats:
+        return profile_lifts(
+            examples, codes, names, catalog.category, catalog.categories, params.lift_prior
+        )
+
+    return Tables(
+        neighbour=neighbour,
+        similarity=similarity,
+        appeal=appeal,
+        category=np.ascontiguousarray(catalog.category),
+        department=np.ascontiguousarray(catalog.department),
+        category_top=best_of_categories(appeal, catalog.category, catalog.categories, params.category_top),
+        global_top=np.argsort(-appeal, kind="stable")[: params.global_top].astype(np.int32),
+        gender_lift=lifts(users.gender, GENDERS),
+        age_lift=lifts(users.age_band, AGE_BANDS),
+        household_lift=lifts(users.household, HOUSEHOLDS),
+        half_life=params.half_life_days,
+    )
+
+
+def fit_blend(features: Floats, examples: Examples) -> Floats:
+    """Logistic weights of the features, float64 [features], and the intercept behind them.
+
+    The position on the page is a covariate of the fit, since people click more at the top whatever is there; it has
+    no place in serving, which is as if at the top. A feature that never varies in the log gets weight 0.
+    """
+    weight = np.zeros(features.shape[1] + 1)
+    if examples.clicked.all() or not examples.clicked.any():
+        weight[FEATURES.index("item appeal")] = 1.0  # nothing to tell apart: appeal alone
+        return weight
+    columns = np.column_stack([features, np.log1p(examples.position), np.ones(len(features))])
+    varies = np.ptp(columns, axis=0) > 0
+    varies[-1] = True
+    with threadpool_limits(1, "blas"):
+        model = sm.GLM(examples.clicked.astype(float), columns[:, varies], family=sm.families.Binomial())
+        found = np.zeros(columns.shape[1])
+        found[varies] = model.fit(maxiter=25).params
+    weight[:-1], weight[-1] = found[: features.shape[1]], found[-1]
+    return weight
+
+
+@register_policy("utility")
+class Utility(VisitRanking):
+    """Item-to-item collaborative filtering in ALS factor space, blended with affinities and appeal; context-blind."""
+
+    Params: ClassVar[type[Parameters]] = UtilityParams
+
+    def fit(
+        self, log: InteractionLog, catalog: ObservedCatalog, users: ObservedUsers, context: ObservedContext
+    ) -> None:
+        """Factor the interactions and fit the blend: tables of one half of the users, judged by the other half."""
+        params: UtilityParams = self.params
+        counted, judging = halves(len(users.user), self.seed)
+        tables = fit_tables(log_of(log, counted), catalog, users, params, self.seed)
+        examples = draw_examples(
+            log_of(log, judging), len(users.user), catalog.items, params.training_examples, self.seed
+        )
+        self.weight = fit_blend(logged_features(examples, users, tables, params.history), examples)[:-1]
+        self.tables = fit_tables(log, catalog, users, params, self.seed)
+
+    def rank(self, requests: Requests, width: int) -> tuple[Ints32, Floats]:
+        """See ``VisitRanking``."""
+        nothing = np.zeros((len(requests), 0), np.int32)
+        items, scores, _ = rank_requests(
+            requests,
+            self.tables,
+            self.weight,
+            width,
+            extra=nothing,
+            bonus_row=np.zeros(len(requests), np.int32),
+            bonus=np.zeros((1, len(self.tables.department))),
+            keep_features=False,
+        )
+        return items, scores

@@ -1,0 +1,208 @@
+"""When users come, and when they leave for good.
+
+Two kinds of traffic with one interface: visits drawn from an intensity that remembers satisfaction, and visits
+recorded in a log. Which policy served the last visit is unknown here; only how it was received.
+"""
+
+from importlib.resources import files
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+import yaml
+from numba import njit
+
+from simulator.batches import Floats, Ints
+from simulator.parameters import ResponseParameters, ReturnParameters
+from simulator.state import NEVER, State
+from simulator.streams import mix, stream_key, to_unit
+from simulator.world import DAY_SECONDS, Users, World
+
+SESSION_SECONDS: Final = 1_800
+"""Arrivals within half an hour of the last visit's start belong to that visit (the usual session rule of web logs)."""
+
+_GAP, _ACCEPT, _CHURN = 0, 1, 2
+
+
+class Traffic(Protocol):
+    """Who comes when."""
+
+    def open(self, state: State, start: int) -> None:
+        """Set the first visit of every row at or after ``start`` (seconds)."""
+        ...
+
+    def close_visits(self, state: State, row: Ints, time: Ints) -> None:
+        """The visits of these rows are over: move satisfaction, decide who has left, set the next visits."""
+        ...
+
+
+class Profiles(NamedTuple):
+    """Relative intensity by hour of day [24] and weekday [7, Monday first], each of mean 1."""
+
+    hour: Floats
+    weekday: Floats
+
+
+def load_profiles() -> Profiles:
+    """The shipped profiles; ``profiles.yaml`` names their source."""
+    raw = yaml.safe_load(files("simulator").joinpath("profiles.yaml").read_text(encoding="utf-8"))
+    hour, weekday = np.asarray(raw["hour"], float), np.asarray(raw["weekday"], float)
+    return Profiles(hour / hour.mean(), weekday / weekday.mean())
+
+
+class ReturnConstants(NamedTuple):
+    """``ReturnParameters`` and the clock as the kernels take them; times in seconds."""
+
+    key: np.uint64
+    memory: float
+    memory_seconds: float
+    sensitivity: float
+    neutral: float
+    churn_base: float
+    churn_sensitivity: float
+    visit_reward: float
+    end: int
+
+
+@njit(inline="always", cache=True)
+def drifted(state: State, row: int, time: int, c: ReturnConstants) -> float:
+    """Satisfaction at ``time``: what was felt, drifting back to neutral."""
+    elapsed = time - state.satisfaction_time[row]
+    return c.neutral + (state.satisfaction[row] - c.neutral) * np.exp(-elapsed / c.memory_seconds)
+
+
+@njit(inline="always", cache=True)
+def _judge(users: Users, state: State, row: int, time: int, c: ReturnConstants) -> None:
+    felt = 1.0 - np.exp(-c.visit_reward * state.visit_value[row])
+    before = drifted(state, row, time, c)
+    after = before + c.memory * (felt - before)
+    state.satisfaction[row] = after
+    state.satisfaction_time[row] = time
+    logit = c.churn_base + c.churn_sensitivity * (c.neutral - after)
+    key = mix(mix(c.key, users.user[row]), state.visit[row])
+    if to_unit(mix(key, _CHURN)) < 1.0 / (1.0 + np.exp(-logit)):
+        state.present[row] = False
+
+
+@njit(cache=True)
+def _judge_all(users: Users, state: State, row: Ints, time: Ints, c: ReturnConstants) -> None:
+    for n in range(len(row)):
+        _judge(users, state, row[n], time[n], c)
+
+
+@njit(cache=True)
+def _thin(
+    users: Users,
+    state: State,
+    row: Ints,
+    time: Ints,
+    intensity: Floats,
+    peak: float,
+    c: ReturnConstants,
+) -> None:
+    """Set the next visit of each row.
+
+    Candidate times come from a homogeneous process at the highest intensity the user can ever have; candidate k is a
+    visit if its own uniform falls under the ratio of the intensity then to that bound (Lewis and Shedler 1979).
+    Candidates depend on (user, k) alone: under another policy the same candidates are accepted or not by the same
+    uniforms.
+    """
+    highest_mood = np.exp(c.sensitivity * (1.0 - c.neutral))
+    for n in range(len(row)):
+        r = row[n]
+        if not state.present[r]:
+            state.next_time[r] = NEVER
+            continue
+        bound = users.visit_rate[r] * peak * highest_mood / DAY_SECONDS
+        user_key = mix(c.key, users.user[r])
+        second = time[n]
+        k = state.visit[r]
+        while True:
+            k += 1
+            key = mix(user_key, k)
+            second += 1 + int(-np.log(to_unit(mix(key, _GAP))) / bound)
+            if second >= c.end:
+                state.next_time[r] = NEVER
+                break
+            if second - time[n] < SESSION_SECONDS and k > 0:
+                continue
+            mood = np.exp(c.sensitivity * (drifted(state, r, second, c) - c.neutral))
+            rate = users.visit_rate[r] * intensity[second // 3600] * mood / DAY_SECONDS
+            if to_unit(mix(key, _ACCEPT)) * bound < rate:
+                state.next_time[r] = second
+                break
+        state.visit[r] = k
+
+
+class DrawnVisits:
+    """Visits drawn by thinning, with hour-of-day, weekday and occasion profiles and a memory of satisfaction."""
+
+    def __init__(self, world: World) -> None:
+        self._users = world.user_arrays()
+        self._constants = return_constants(world)
+        profiles = load_profiles()
+        calendar = world.environment.calendar
+        day = profiles.weekday[calendar.weekday] * calendar.traffic
+        self._intensity = np.outer(day, profiles.hour).ravel()
+        self._peak = float(self._intensity.max())
+
+    def open(self, state: State, start: int) -> None:
+        """See ``Traffic``."""
+        row = np.arange(len(state.visit))
+        self._draw(state, row, np.full(len(row), start, dtype=np.int64))
+
+    def close_visits(self, state: State, row: Ints, time: Ints) -> None:
+        """See ``Traffic``."""
+        _judge_all(self._users, state, row, time, self._constants)
+        self._draw(state, row, time)
+
+    def _draw(self, state: State, row: Ints, time: Ints) -> None:
+        _thin(self._users, state, row, time, self._intensity, self._peak, self._constants)
+
+
+class RecordedTraffic:
+    """Visits exactly when a log has them: nobody comes more often, or stays away, because of what was shown."""
+
+    def __init__(self, world: World) -> None:
+        if world.visits is None:
+            raise ValueError("world.visits: none recorded; use DrawnVisits")
+        self._visits = world.visits
+
+    def open(self, state: State, start: int) -> None:
+        """See ``Traffic``."""
+        rows = np.arange(len(state.visit))
+        row_of_visit = np.repeat(rows, np.diff(self._visits.offset))
+        state.visit[:] = np.bincount(row_of_visit[self._visits.time < start], minlength=len(rows))
+        self._set(state, rows)
+
+    def close_visits(self, state: State, row: Ints, time: Ints) -> None:
+        """See ``Traffic``."""
+        state.visit[row] += 1
+        self._set(state, row)
+
+    def _set(self, state: State, row: Ints) -> None:
+        index = self._visits.offset[row] + state.visit[row]
+        there = index < self._visits.offset[row + 1]
+        state.next_time[row] = NEVER
+        state.next_time[row[there]] = self._visits.time[index[there]]
+
+
+def return_constants(world: World) -> ReturnConstants:
+    """Bind the world's parameters to its clock and stream."""
+    returning: ReturnParameters = world.behaviour.returning
+    response: ResponseParameters = world.behaviour.response
+    return ReturnConstants(
+        key=stream_key(world.seed, "arrivals"),
+        memory=returning.memory,
+        memory_seconds=returning.memory_days * DAY_SECONDS,
+        sensitivity=returning.sensitivity,
+        neutral=returning.neutral,
+        churn_base=returning.churn_base,
+        churn_sensitivity=returning.churn_sensitivity,
+        visit_reward=response.visit_reward,
+        end=world.days * DAY_SECONDS,
+    )
+
+
+def traffic_of(world: World) -> Traffic:
+    """The traffic of a world: recorded where there is a record, drawn elsewhere."""
+    return DrawnVisits(world) if world.visits is None else RecordedTraffic(world)

@@ -1,0 +1,225 @@
+"""What passes between the world and its guests: frozen structs of arrays.
+
+Everything a policy is handed is an ``Observed*`` view: what a platform's own logs and services would hold. Latent
+interests, intents, tastes, item quality and response probabilities have no field here, so a policy cannot read them
+even by mistake. Nothing here knows which arm a user is in.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from simulator.environment.context import ObservedContext
+
+Ints = npt.NDArray[np.int64]
+Ints32 = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+NO_ITEM: Final = -1
+
+CLICK: Final = 1
+CART: Final = 2
+BUY: Final = 3
+
+UTILITY: Final = 0
+COGNITIVE: Final = 1
+CHANNELS: Final = ("utility", "cognitive")
+
+
+
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A view of ``array`` through which it cannot be written."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
+@dataclass(frozen=True)
+class ObservedCatalog:
+    """The shop's item table.
+
+    Attributes:
+        titles: one natural-language title an item.
+        category: category index, int32 [items].
+        category_names: category names in words.
+        department: department index of each category, int32 [categories].
+        price: float64 [items], in the world's currency.
+        listed: first day on sale, int64 [items], days since the horizon's start (negative: before it).
+    """
+
+    titles: tuple[str, ...]
+    category: Ints32
+    category_names: tuple[str, ...]
+    department: Ints32
+    price: Floats
+    listed: Ints
+
+    @property
+    def items(self) -> int:
+        """Number of items."""
+        return len(self.titles)
+
+    @property
+    def categories(self) -> int:
+        """Number of categories."""
+        return len(self.category_names)
+
+
+@dataclass(frozen=True)
+class ObservedUsers:
+    """Declared profiles, by row. Codes index the taxonomy's constants; -1 where the platform does not know.
+
+    Attributes:
+        user: user id, int64 [rows].
+        city, gender, age_band, household: int32 [rows].
+    """
+
+    user: Ints
+    city: Ints32
+    gender: Ints32
+    age_band: Ints32
+    household: Ints32
+
+
+@dataclass(frozen=True)
+class ObservedHistory:
+    """Each user's recent interactions and impressions as ring buffers, by row; read-only.
+
+    The event written n-th lies in column n modulo the buffer's length; ``count`` tells how many were ever written.
+
+    Attributes:
+        item, kind, time: the last interactions, [rows, length]; kind is CLICK, CART or BUY (the strongest of a visit
+            to the item), time in seconds since the horizon's start. NO_ITEM where nothing was written.
+        count: interactions ever written, int64 [rows].
+        shown: items lately shown and not clicked, int32 [rows, shown length]; shown_count likewise.
+        interacted: bit i % 64 of word i // 64 tells whether the user ever interacted with item i, uint64 [rows, words].
+    """
+
+    item: Ints32
+    kind: npt.NDArray[np.int8]
+    time: Ints
+    count: Ints
+    shown: Ints32
+    shown_count: Ints
+    interacted: npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Pages asked for at once, no user twice.
+
+    Attributes:
+        row: row of the user in ``users`` and ``history``, int64 [requests].
+        user: user id, int64 [requests].
+        visit: opaque id of the visit, unique for a user, int64 [requests].
+        page: page of the visit, the same for the whole batch, from 0.
+        slots: items wanted for each page.
+        max_pages: pages a visit can have.
+        time: seconds since the horizon's start, int64 [requests].
+        day: whole days of ``time``, int64 [requests].
+        city: int32 [requests].
+        users, history, context: what is known, shared by all requests.
+    """
+
+    row: Ints
+    user: Ints
+    visit: Ints
+    page: int
+    slots: int
+    max_pages: int
+    time: Ints
+    day: Ints
+    city: Ints32
+    users: ObservedUsers
+    history: ObservedHistory
+    context: ObservedContext
+
+    def __len__(self) -> int:
+        """Number of requests."""
+        return len(self.row)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """A policy's answer: items in descending order of preference.
+
+    Attributes:
+        items: int32 [requests, candidates], distinct within a row, NO_ITEM as padding at the end.
+        scores: the policy's own estimates, float64 [requests, candidates], comparable within a row.
+        channel: UTILITY or COGNITIVE, int8 [requests, candidates].
+        propensity: probability with which a randomising policy chose the item for its place, or None.
+    """
+
+    items: Ints32
+    scores: Floats
+    channel: npt.NDArray[np.int8]
+    propensity: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Slates:
+    """The pages to show: items int32 [requests, slots] with their channels int8 [requests, slots]."""
+
+    items: Ints32
+    channel: npt.NDArray[np.int8]
+    propensity: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Responses:
+    """What users did with their pages. All arrays are [requests, slots] unless said.
+
+    Attributes:
+        shown: the item was displayed (on a feed page, fewer items than slots are).
+        novel: the user had never interacted with the item before this page.
+        clicked, carted, bought: bool; bought implies carted implies clicked implies shown.
+        views: item-page views, int64.
+        value: paid for the item, quantity times price, float64.
+        refunded: part of ``value`` returned later, float64.
+        leaves: the visit ends after this page, bool [requests].
+    """
+
+    shown: Bools
+    novel: Bools
+    clicked: Bools
+    carted: Bools
+    bought: Bools
+    views: Ints
+    value: Floats
+    refunded: Floats
+    leaves: Bools
+
+
+@dataclass(frozen=True)
+class InteractionLog:
+    """The logged history that policies learn from.
+
+    Attributes:
+        start_day, end_day: days covered, end exclusive.
+        user, item, time, kind: interactions in time order, one a user, visit and item, [interactions].
+        impressions: what was shown and answered, or None where the log holds no impressions (a sales ledger).
+    """
+
+    start_day: int
+    end_day: int
+    user: Ints
+    item: Ints32
+    time: Ints
+    kind: npt.NDArray[np.int8]
+    impressions: "ImpressionLog | None"
+
+
+@dataclass(frozen=True)
+class ImpressionLog:
+    """One entry an impression, [impressions]: who, on which visit, what, when, where on the page, whether clicked."""
+
+    user: Ints
+    visit: Ints
+    item: Ints32
+    time: Ints
+    position: npt.NDArray[np.int16]
+    clicked: Bools
+    propensity: Floats

@@ -1,0 +1,209 @@
+"""The clock: simpy drives days, near-line refreshes and day closes; between two events the traffic pump plays all the
+visits that fall due as struct-of-arrays batches.
+
+One Python process a user would cost more than everything else together, so users are not processes: they are rows.
+The engine knows one policy and no arm. Playing two arms is playing two simulations from copies of one state.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import simpy
+
+from simulator.arrivals import Traffic, traffic_of
+from simulator.batches import NO_ITEM, Ints, Requests, Slates
+from simulator.environment.context import ObservedContext
+from simulator.intent import draw_intents, intent_constants
+from simulator.protocols import Allocator, Policy
+from simulator.response import SECONDS_A_PAGE, respond, response_constants
+from simulator.state import State, new_state, observed_history
+from simulator.streams import stream_key
+from simulator.tables import Recorder
+from simulator.world import DAY_SECONDS, World
+
+Events = Generator[simpy.Event, None, None]
+
+
+class PolicyError(RuntimeError):
+    """A policy or allocator answered with something that cannot be shown."""
+
+
+@dataclass
+class VisitCount:
+    """Every visit that fell due was served, or was lost because there was nothing to show."""
+
+    drawn: int = 0
+    served: int = 0
+    lost: int = 0
+
+    def add(self, other: "VisitCount") -> None:
+        """Count what another simulation counted."""
+        self.drawn += other.drawn
+        self.served += other.served
+        self.lost += other.lost
+
+
+class Simulation:
+    """Users of one shard, served by one policy.
+
+    Args:
+        world: the truth, already cut to the shard's users.
+        state: their moving state, rows in the same order; written in place.
+        policy, allocator: the guests.
+        recorders: what is told of every page.
+        day_closed: called after each day, for progress.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        state: State,
+        policy: Policy,
+        allocator: Allocator,
+        recorders: Sequence[Recorder] = (),
+        day_closed: Callable[[int], None] | None = None,
+    ) -> None:
+        self.world = world
+        self.state = state
+        self.visits = VisitCount()
+        self._policy = policy
+        self._allocator = allocator
+        self._recorders = recorders
+        self._day_closed = day_closed
+        self._users = world.user_arrays()
+        self._items = world.item_arrays()
+        self._traffic: Traffic = traffic_of(world)
+        self._history = observed_history(state)
+        self._observed: ObservedContext = world.environment.observed()
+        self._context = self._observed
+        behaviour = world.behaviour
+        self._intent = intent_constants(behaviour.intent, stream_key(world.seed, "intent"))
+        self._response = response_constants(
+            behaviour.response, behaviour.feed, world.scenario, stream_key(world.seed, "response")
+        )
+        self._max_pages = behaviour.response.max_pages
+
+    def run(self, start_day: int, end_day: int) -> None:
+        """Play the days from ``start_day`` to ``end_day`` (exclusive).
+
+        Raises:
+            PolicyError: an answer held an unknown item, or one item twice on a page.
+        """
+        self._policy.begin(self.world.users)
+        clock = simpy.Environment(initial_time=start_day * DAY_SECONDS)
+        clock.process(self._days(clock))
+        clock.process(self._pump(clock))
+        clock.run(until=end_day * DAY_SECONDS)
+        self._close(end_day - 1)
+
+    def _days(self, clock: simpy.Environment) -> Events:
+        """Each midnight: close yesterday, show the policy today's context for its near-line work."""
+        first = True
+        while True:
+            today = int(clock.now) // DAY_SECONDS
+            if not first:
+                self._close(today - 1)
+            first = False
+            self._context = self._observed.until(today)  # the future is not there to be read
+            self._policy.refresh(today, self._context)
+            yield clock.timeout(DAY_SECONDS)
+
+    def _close(self, day: int) -> None:
+        if self._day_closed is not None:
+            self._day_closed(day)
+
+    def _pump(self, clock: simpy.Environment) -> Events:
+        """Play the visits due before the next event of any other process."""
+        while True:
+            while clock.peek() <= clock.now:
+                yield clock.timeout(0)  # let everything else that happens now happen first
+            until = int(clock.peek())
+            while True:
+                due = np.flatnonzero(self.state.next_time < until)
+                if len(due) == 0:
+                    break
+                self._play(due)
+            yield clock.timeout(until - clock.now)
+
+    def _play(self, row: Ints) -> None:
+        """Play one visit of each row, page by page."""
+        arrival = self.state.next_time[row]
+        draw_intents(
+            self._users,
+            self._items,
+            self.world.needs,
+            self.world.baskets,
+            self.state,
+            row,
+            arrival,
+            self._intent,
+        )
+        self.visits.drawn += len(row)
+        here, since = row, arrival
+        for page in range(self._max_pages):
+            time = since + page * SECONDS_A_PAGE
+            requests = self._requests(here, time, since // DAY_SECONDS, page)
+            slates = self._allocator.allocate(requests, self._policy.candidates(requests))
+            self._check(slates, requests)
+            if page == 0:
+                self.visits.lost += int((slates.items[:, 0] == NO_ITEM).sum())
+            responses = respond(
+                self._users,
+                self._items,
+                self.world.needs,
+                self.state,
+                here,
+                since,
+                page,
+                page + 1 == self._max_pages,
+                slates.items,
+                self._response,
+            )
+            for recorder in self._recorders:
+                recorder.page(requests, slates, responses)
+            stays = ~responses.leaves & (slates.items[:, 0] != NO_ITEM)
+            here, since = here[stays], since[stays]
+            if len(here) == 0:
+                break
+        self.visits.served = self.visits.drawn - self.visits.lost
+        self._traffic.close_visits(self.state, row, arrival)
+
+    def _requests(self, row: Ints, time: Ints, day: Ints, page: int) -> Requests:
+        observed = self.world.population.observed
+        return Requests(
+            row=row,
+            user=observed.user[row],
+            visit=self.state.visit[row],
+            page=page,
+            slots=self.world.slots,
+            max_pages=self._max_pages,
+            time=time,
+            day=day,
+            city=observed.city[row],
+            users=observed,
+            history=self._history,
+            context=self._context,
+        )
+
+    def _check(self, slates: Slates, requests: Requests) -> None:
+        items = slates.items
+        name = type(self._policy).__name__
+        if items.shape != (len(requests), requests.slots):
+            raise PolicyError(
+                f"{name}: slates of shape {items.shape}, wanted {(len(requests), requests.slots)}"
+            )
+        if items.size and (items.min() < NO_ITEM or items.max() >= self.world.catalog.items):
+            raise PolicyError(f"{name}: an item outside 0..{self.world.catalog.items - 1}")
+        ordered = np.sort(items, axis=1)
+        if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NO_ITEM)).any():
+            raise PolicyError(f"{name}: an item twice on one page")
+
+
+def opening_state(world: World, start_day: int) -> State:
+    """Users who have done nothing yet, with their first visits at or after ``start_day`` set."""
+    state = new_state(
+        world.users, world.catalog.items, world.behaviour.returning.neutral, start_day * DAY_SECONDS
+    )
+    traffic_of(world).open(state, start_day * DAY_SECONDS)
+    return state

@@ -1,0 +1,68 @@
+"""A world made from the taxonomy and a seed, with no data to download."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from simulator.catalog import generate_catalog
+from simulator.environment.context import build_environment
+from simulator.parameters import BehaviourParameters
+from simulator.population import generate_population
+from simulator.taxonomy import load_taxonomy
+from simulator.world import World, contextual_needs, no_baskets
+
+
+def generate_world(
+    *,
+    users: int,
+    items: int,
+    cities: Sequence[str],
+    country: str,
+    start: date,
+    days: int,
+    scenario: str,
+    slots: int,
+    currency: str,
+    context_strength: float,
+    behaviour: BehaviourParameters,
+    seed: int,
+) -> World:
+    """Draw a world. Equal arguments give equal worlds; users, items and cities can be added without moving the others.
+
+    Args:
+        users, items: how many.
+        cities: names with a shipped climate; users live in them in equal shares.
+        country: ISO code whose holidays count.
+        start: day 0.
+        days: of the whole horizon.
+        scenario: "item" or "feed".
+        slots: positions on a page.
+        currency: what prices are in.
+        context_strength: scales every contextual need; 0 switches contexts off.
+        behaviour: the parameters.
+        seed: of all draws.
+
+    Raises:
+        ValueError: an unknown city or country.
+    """
+    taxonomy = load_taxonomy()
+    environment = build_environment(cities, country, start, days, seed, taxonomy)
+    catalog = generate_catalog(
+        taxonomy, items, behaviour.catalog, behaviour.population.style_dimensions, seed
+    )
+    population = generate_population(
+        taxonomy, users, len(cities), behaviour.population, behaviour.intent, seed
+    )
+    return World(
+        seed=seed,
+        days=days,
+        scenario=scenario,
+        slots=slots,
+        currency=currency,
+        catalog=catalog,
+        population=population,
+        environment=environment,
+        needs=contextual_needs(environment, taxonomy, context_strength),
+        behaviour=behaviour,
+        visits=None,
+        baskets=no_baskets(),
+    )

@@ -1,0 +1,333 @@
+"""How a page is answered: examine, click, look, cart, buy, return, ask for more, leave. The hot kernel.
+
+All draws are keyed by (user, visit, item) or (user, visit, page, position), never by the arm or by what happened
+before, so that under two policies the same user meets the same item with the same luck.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from simulator.batches import BUY, CART, CLICK, Ints, Ints32, Responses
+from simulator.intent import contextual_need
+from simulator.parameters import FeedParameters, ResponseParameters
+from simulator.state import HISTORY_LENGTH, INTENTS, SHOWN_LENGTH, State, has_interacted, write_event
+from simulator.streams import mix, to_unit
+from simulator.world import DAY_SECONDS, Items, Needs, Users
+
+SECONDS_A_PAGE: Final = 45
+"""How long a page takes, as far as the times of its events are concerned."""
+
+MOST_PIECES: Final = 9
+
+VALUE_CLICK: Final = 0.4
+VALUE_CART: Final = 0.3
+VALUE_BUY: Final = 0.6
+"""Worth of a click, a cart and a purchase to the user; they add up."""
+
+_EXAMINE, _OTHER, _OPEN, _DISTRACT, _MORE = 0, 1, 2, 3, 4
+_CLICK, _VIEWS, _CART, _BUY, _PIECES, _REFUND = 8, 9, 10, 11, 12, 13
+
+
+class ResponseConstants(NamedTuple):
+    """``ResponseParameters`` and ``FeedParameters`` as the kernel takes them."""
+
+    key: np.uint64
+    examination_decay: float
+    click_base: float
+    intent: float
+    department: float
+    interest: float
+    need: float
+    style: float
+    quality: float
+    price: float
+    satiation: float
+    satiation_seconds: float
+    fatigue: float
+    novelty: float
+    cart_base: float
+    buy_base: float
+    conversion_match: float
+    extra_views: float
+    extra_quantity: float
+    refund_base: float
+    refund_quality: float
+    page_reward: float
+    page_weariness: float
+    other_share: float
+    other_appeal: float
+    other_distraction: float
+    other_reward: float
+
+
+def response_constants(
+    response: ResponseParameters, feed: FeedParameters, scenario: str, key: np.uint64
+) -> ResponseConstants:
+    """Bind the parameters to a stream; on an item grid no position is taken by other cards."""
+    r = response
+    return ResponseConstants(
+        key=key,
+        examination_decay=r.examination_decay,
+        click_base=r.click_base,
+        intent=r.intent,
+        department=r.department,
+        interest=r.interest,
+        need=r.need,
+        style=r.style,
+        quality=r.quality,
+        price=r.price,
+        satiation=r.satiation,
+        satiation_seconds=r.satiation_days * DAY_SECONDS,
+        fatigue=r.fatigue,
+        novelty=r.novelty,
+        cart_base=r.cart_base,
+        buy_base=r.buy_base,
+        conversion_match=r.conversion_match,
+        extra_views=r.extra_views,
+        extra_quantity=r.extra_quantity,
+        refund_base=r.refund_base,
+        refund_quality=r.refund_quality,
+        page_reward=r.page_reward,
+        page_weariness=r.page_weariness,
+        other_share=feed.other_share if scenario == "feed" else 0.0,
+        other_appeal=feed.other_appeal,
+        other_distraction=feed.other_distraction,
+        other_reward=feed.other_reward,
+    )
+
+
+@njit(inline="always", cache=True)
+def logistic(x: float) -> float:
+    """1 / (1 + e^-x)."""
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+@njit(inline="always", cache=True)
+def intent_match(state: State, row: int, category: int) -> float:
+    """1 if the visit is for ``category``, else 0."""
+    for k in range(INTENTS):
+        if state.intent[row, k] == category:
+            return 1.0
+    return 0.0
+
+
+@njit(inline="always", cache=True)
+def satiation_of(items: Items, state: State, row: int, time: int, category: int, seconds: float) -> float:
+    """Recent purchases in ``category``, each fading with time."""
+    total = 0.0
+    for slot in range(HISTORY_LENGTH):
+        if state.event_kind[row, slot] == BUY and items.category[state.event_item[row, slot]] == category:
+            total += np.exp((state.event_time[row, slot] - time) / seconds)
+    return total
+
+
+@njit(inline="always", cache=True)
+def category_logit(
+    users: Users,
+    items: Items,
+    needs: Needs,
+    state: State,
+    row: int,
+    time: int,
+    category: int,
+    c: ResponseConstants,
+) -> float:
+    """The part of the click logit that all items of a category share."""
+    match = intent_match(state, row, category)
+    logit = c.click_base + c.intent * match
+    if match == 0.0:
+        for k in range(INTENTS):
+            wanted = state.intent[row, k]
+            if wanted >= 0 and items.department[wanted] == items.department[category]:
+                logit += c.department
+                break
+    for m in range(users.interest_category.shape[1]):
+        if users.interest_category[row, m] == category:
+            logit += c.interest * users.interest_weight[row, m] / users.interest_weight[row, 0]
+            break
+    logit += c.need * contextual_need(users, needs, row, users.city[row], time // DAY_SECONDS, category)
+    return logit - c.satiation * satiation_of(items, state, row, time, category, c.satiation_seconds)
+
+
+@njit(inline="always", cache=True)
+def item_logit(users: Users, items: Items, state: State, row: int, item: int, c: ResponseConstants) -> float:
+    """The part of the click logit that is the item's own."""
+    taste = 0.0
+    for d in range(users.style.shape[1]):
+        taste += users.style[row, d] * items.style[item, d]
+    misfit = abs(items.price_level[item] - users.price_level[row]) * users.price_sensitivity[row]
+    times_shown = 0
+    for slot in range(SHOWN_LENGTH):
+        if state.shown_item[row, slot] == item:
+            times_shown += 1
+    logit = c.style * taste + c.quality * items.quality[item] - c.price * misfit - c.fatigue * times_shown
+    if not has_interacted(state.interacted, row, item):
+        logit += c.novelty * users.novelty[row]
+    return logit
+
+
+@njit(cache=True)
+def click_logits(
+    users: Users, items: Items, needs: Needs, state: State, row: Ints, time: Ints, c: ResponseConstants
+) -> npt.NDArray[np.float64]:
+    """Click logit, given examination, of every item for each row: the truth, float64 [rows, items]."""
+    out = np.empty((len(row), len(items.category)))
+    shared = np.empty(needs.audience.shape[1])
+    for n in range(len(row)):
+        for category in range(len(shared)):
+            shared[category] = category_logit(users, items, needs, state, row[n], time[n], category, c)
+        for item in range(out.shape[1]):
+            own = item_logit(users, items, state, row[n], item, c)
+            out[n, item] = shared[items.category[item]] + own
+    return out
+
+
+@njit(cache=True)
+def _respond(
+    users: Users,
+    items: Items,
+    needs: Needs,
+    state: State,
+    row: Ints,
+    time: Ints,
+    page: int,
+    last: bool,
+    slates: Ints32,
+    c: ResponseConstants,
+    shown: npt.NDArray[np.bool_],
+    novel: npt.NDArray[np.bool_],
+    clicked: npt.NDArray[np.bool_],
+    carted: npt.NDArray[np.bool_],
+    bought: npt.NDArray[np.bool_],
+    views: Ints,
+    value: npt.NDArray[np.float64],
+    refunded: npt.NDArray[np.float64],
+    leaves: npt.NDArray[np.bool_],
+) -> None:
+    slots = slates.shape[1]
+    examine = np.empty(slots)
+    for position in range(slots):
+        examine[position] = (1.0 + position) ** -c.examination_decay
+    for n in range(len(row)):
+        r = row[n]
+        visit_key = mix(mix(c.key, users.user[r]), state.visit[r])
+        page_key = mix(visit_key, page)
+        clicks = 0
+        attentive = True
+        k = 0
+        for position in range(slots):
+            position_key = mix(page_key, position)
+            examined = attentive and to_unit(mix(position_key, _EXAMINE)) < examine[position]
+            if c.other_share > 0.0 and to_unit(mix(position_key, _OTHER)) < c.other_share:
+                if examined and to_unit(mix(position_key, _OPEN)) < c.other_appeal:
+                    state.visit_value[r] += c.other_reward
+                    attentive = to_unit(mix(position_key, _DISTRACT)) >= c.other_distraction
+                continue
+            item = slates[n, k]
+            if item < 0:
+                break
+            shown[n, k] = True
+            novel[n, k] = not has_interacted(state.interacted, r, item)
+            if examined:
+                item_key = mix(visit_key, -1 - item)
+                category = items.category[item]
+                logit = category_logit(users, items, needs, state, r, time[n], category, c)
+                logit += item_logit(users, items, state, r, item, c)
+                clicked[n, k] = to_unit(mix(item_key, _CLICK)) < logistic(logit)
+                if clicked[n, k]:
+                    clicks += 1
+                    views[n, k] = 1
+                    if c.extra_views > 0.0:
+                        views[n, k] += int(np.log(to_unit(mix(item_key, _VIEWS))) / np.log(c.extra_views))
+                    match = c.conversion_match * intent_match(state, r, category)
+                    carted[n, k] = to_unit(mix(item_key, _CART)) < logistic(c.cart_base + match)
+                    if carted[n, k]:
+                        bought[n, k] = to_unit(mix(item_key, _BUY)) < logistic(c.buy_base + match)
+                    if bought[n, k]:
+                        pieces = 1
+                        if c.extra_quantity > 0.0:
+                            pieces += int(np.log(to_unit(mix(item_key, _PIECES))) / np.log(c.extra_quantity))
+                        value[n, k] = min(pieces, MOST_PIECES) * items.price[item]
+                        refund = logistic(c.refund_base - c.refund_quality * items.quality[item])
+                        if to_unit(mix(item_key, _REFUND)) < refund:
+                            refunded[n, k] = value[n, k]
+                    state.visit_value[r] += (
+                        VALUE_CLICK + VALUE_CART * carted[n, k] + VALUE_BUY * bought[n, k]
+                    )
+            k += 1
+            if k == slots:
+                break
+        # Histories are written after the page has been answered: a page is seen as a whole.
+        for k in range(slots):
+            if clicked[n, k]:
+                kind = BUY if bought[n, k] else (CART if carted[n, k] else CLICK)
+                write_event(state, r, slates[n, k], kind, time[n])
+            elif shown[n, k]:
+                state.shown_item[r, state.shown_count[r] % SHOWN_LENGTH] = slates[n, k]
+                state.shown_count[r] += 1
+        more = users.patience[r] + c.page_reward * clicks - c.page_weariness * page
+        leaves[n] = last or to_unit(mix(page_key, -1 - _MORE)) >= logistic(more)
+
+
+def respond(
+    users: Users,
+    items: Items,
+    needs: Needs,
+    state: State,
+    row: Ints,
+    time: Ints,
+    page: int,
+    last: bool,
+    slates: Ints32,
+    constants: ResponseConstants,
+) -> Responses:
+    """Show one page to each row and let its user answer; histories and the visit's value move on in ``state``.
+
+    Args:
+        users, items, needs: the truth.
+        state: moving state of the same rows.
+        row: rows answering, int64 [requests], each at most once.
+        time: seconds since the horizon's start, int64 [requests].
+        page: page of the visit, from 0.
+        last: whether no further page is possible.
+        slates: items shown, int32 [requests, slots], padded with -1 at the end.
+        constants: parameters and stream.
+    """
+    shape = slates.shape
+    answer = Responses(
+        shown=np.zeros(shape, np.bool_),
+        novel=np.zeros(shape, np.bool_),
+        clicked=np.zeros(shape, np.bool_),
+        carted=np.zeros(shape, np.bool_),
+        bought=np.zeros(shape, np.bool_),
+        views=np.zeros(shape, np.int64),
+        value=np.zeros(shape),
+        refunded=np.zeros(shape),
+        leaves=np.zeros(shape[0], np.bool_),
+    )
+    a = answer
+    _respond(
+        users,
+        items,
+        needs,
+        state,
+        row,
+        time,
+        page,
+        last,
+        slates,
+        constants,
+        a.shown,
+        a.novel,
+        a.clicked,
+        a.carted,
+        a.bought,
+        a.views,
+        a.value,
+        a.refunded,
+        a.leaves,
+    )
+    return answer

@@ -1,0 +1,313 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from experiments.cli import app
+from experiments.config import ExperimentConfig
+from experiments.progress import Progress
+from experiments.run_directory import MANIFEST, REPORT, RESULTS, RunDirectory
+from policies.registry import RegisteredPolicy, register_policy
+from simulator.batches import Candidates, Requests
+from simulator.datasets.interactions import DatasetError
+
+
+@register_policy("cli_test_policy")
+class Named(RegisteredPolicy):
+    """A policy only ever named.
+
+    With a second paragraph.
+    """
+
+    def candidates(self, requests: Requests) -> Candidates:
+        """Never called."""
+        raise NotImplementedError
+
+
+TEXT = """
+name: small
+seed: 7
+world: {kind: generated, users: 100, items: 200, cities: [seattle], country: US}
+horizon: {start: 2015-10-05, history_days: 10, days: 3}
+arms:
+  control: {policy: cli_test_policy, share: 0.5}
+  treatment: {policy: cli_test_policy, share: 0.5}
+"""
+EVALUATION = """
+kind: evaluation
+name: offline
+seed: 7
+world: {kind: generated, users: 100, items: 200, cities: [seattle], country: US}
+horizon: {start: 2015-10-05, history_days: 10}
+holdout_days: 2
+policies: {one: {policy: cli_test_policy}}
+"""
+
+
+class Backstage:
+    """Stands in for what runs, evaluates, prints and reports, and counts."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.workers = 0
+        self.failure: BaseException | None = None
+
+    def run(
+        self, config: ExperimentConfig, directory: RunDirectory, workers: int, progress: Progress
+    ) -> dict[str, Any]:
+        """A run that finds its own seed."""
+        self.runs += 1
+        self.workers = workers
+        with progress.stage("simulate", 2) as stage:
+            stage.advance(2)
+            if self.failure:
+                raise self.failure
+        results = {"seed": config.seed}
+        directory.write_json(RESULTS, results)
+        directory.write_json(MANIFEST, {})
+        return results
+
+    def print_results(self, console: Console, results: dict[str, Any]) -> None:
+        """A verdict in a line."""
+        console.print(f"verdict of seed {results['seed']}")
+
+    def write_report(self, directory: RunDirectory) -> Path:
+        """A report without content."""
+        return directory.write_text(REPORT, "<html></html>")
+
+
+@pytest.fixture
+def backstage(monkeypatch: pytest.MonkeyPatch) -> Backstage:
+    """The stand-in in place of the modules that the commands import."""
+    stand_in = Backstage()
+    modules: dict[str, dict[str, Callable[..., Any]]] = {
+        "experiments.runner": {"run_experiment": stand_in.run},
+        "experiments.evaluation": {"run_evaluation": stand_in.run},
+        "experiments.terminal": {
+            "print_verdict": stand_in.print_results,
+            "print_evaluation": stand_in.print_results,
+        },
+        "experiments.report": {"write_report": stand_in.write_report},
+    }
+    for name, functions in modules.items():
+        module = ModuleType(name)
+        vars(module).update(functions)
+        monkeypatch.setitem(sys.modules, name, module)
+    return stand_in
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, holding a config of each kind."""
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(TEXT)
+    Path("offline.yaml").write_text(EVALUATION)
+    return tmp_path
+
+
+def invoke(*arguments: str) -> Result:
+    """What a command line does."""
+    return CliRunner().invoke(app, list(arguments))
+
+
+def check_refused(result: Result, *parts: str) -> None:
+    """Exit code 2, nothing on standard output, one line on standard error that holds the parts."""
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    for part in parts:
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--set", "wrld=1"], ["wrld: unknown key (did you mean world?)"]),
+        (["--set", "arms.control.policy=nobody"], ["unknown policy 'nobody'", "cli_test_policy"]),
+        (["--set", "arms.treatment.share=0.7"], ["arms: shares sum to 1.2 (control 0.5, treatment 0.7); they must sum to 1"]),
+        (["--set", "horizon.end=2015-09-01"], ["horizon.end: end before start"]),
+        (["--set", "world.users=0"], ["world.users: 0 must be greater than or equal to 1"]),
+        (["--set", "world={kind: log, dataset: online_retail, path: none.csv}"], ["world.path: none.csv: no such file"]),
+        (["--set", "world.users"], ["--set 'world.users': write path.to.key=value"]),
+        (["--workers", "0"], ["--workers: 0; use at least 1"]),
+        (["--out", "small.yaml/run"], ["small.yaml/run: cannot be written (Not a directory)"]),
+        (["--out", "."], [".: holds files but no run; give another --out"]),
+    ],
+)  # fmt: skip
+def test_what_the_user_can_put_right_is_one_line(
+    backstage: Backstage, arguments: list[str], parts: list[str]
+) -> None:
+    """Every mistake in a config or an option ends in one line and exit code 2, before anything runs."""
+    check_refused(invoke("run", "small.yaml", *arguments), *parts)
+    assert backstage.runs == 0
+
+
+def test_missing_config_is_one_line(backstage: Backstage) -> None:
+    """A config that does not exist is refused by every command that reads one."""
+    for command in ("run", "evaluate", "validate"):
+        check_refused(invoke(command, "none.yaml"), "none.yaml: no such file")
+
+
+def test_run_directory_of_another_config_is_refused(backstage: Backstage) -> None:
+    """A folder that holds a run is not overwritten by another config unless forced."""
+    assert invoke("run", "small.yaml", "--out", "here").exit_code == 0
+    other = ["run", "small.yaml", "--set", "seed=8", "--out", "here"]
+    check_refused(
+        invoke(*other), "here: holds a run of another config; give another --out, or --force to replace it"
+    )
+    forced = invoke(*other, "--force")
+    assert forced.exit_code == 0
+    assert "verdict of seed 8" in forced.stdout
+
+
+def test_dataset_errors_are_one_line(backstage: Backstage) -> None:
+    """What is wrong with a data set is the user's to put right too, and shown on one line."""
+    backstage.failure = DatasetError("log.csv: damaged\nfetch it again")
+    result = invoke("run", "small.yaml", "--quiet")
+    check_refused(result, "error: log.csv: damaged fetch it again")
+
+
+def test_defects_keep_their_traceback(backstage: Backstage) -> None:
+    """An error that is nobody's input is not disguised as one."""
+    backstage.failure = ValueError("shapes differ")
+    result = invoke("run", "small.yaml")
+    assert result.exception is backstage.failure
+
+
+def test_complete_run_is_shown_not_repeated(backstage: Backstage) -> None:
+    """A second identical command prints the stored verdict; --force runs again."""
+    first, second = invoke("run", "small.yaml"), invoke("run", "small.yaml")
+    assert (first.exit_code, second.exit_code, backstage.runs) == (0, 0, 1)
+    assert second.stdout == first.stdout
+    assert "complete: showing what it found (--force runs again)" in second.stderr
+    assert invoke("run", "small.yaml", "--quiet").stderr == ""
+    invoke("run", "small.yaml", "--force")
+    assert backstage.runs == 2
+
+
+def test_run_prints_the_verdict_and_where_the_report_is(backstage: Backstage, folder: Path) -> None:
+    """The verdict and the report's place go to standard output, progress to standard error unless quiet."""
+    result = invoke("run", "small.yaml", "--out", "here", "--workers", "3", "--set", "seed=9")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == ["verdict of seed 9", "report: here/report.html"]
+    assert result.stderr.startswith("simulate: done in ")
+    assert backstage.workers == 3
+    assert invoke("run", "small.yaml", "--out", "there", "--quiet").stderr == ""
+    assert (folder / "here" / REPORT).exists()
+
+
+def test_interruption_is_one_line_and_130(backstage: Backstage, folder: Path) -> None:
+    """Ctrl-C says that nothing is half-written, and a later run takes the same folder."""
+    backstage.failure = KeyboardInterrupt()
+    result = invoke("run", "small.yaml", "--out", "here", "--quiet")
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted; nothing half-written in here\n"
+    assert [file.name for file in (folder / "here").iterdir()] == ["config.yaml"]
+    backstage.failure = None
+    assert invoke("run", "small.yaml", "--out", "here").exit_code == 0
+
+
+def test_kinds_go_to_their_commands(backstage: Backstage) -> None:
+    """A config of the other kind is refused with the command that takes it."""
+    check_refused(
+        invoke("run", "offline.yaml"),
+        "kind is evaluation, not experiment; use `testbed evaluate offline.yaml`",
+    )
+    check_refused(
+        invoke("evaluate", "small.yaml"), "kind is experiment, not evaluation; use `testbed run small.yaml`"
+    )
+    result = invoke("evaluate", "offline.yaml", "--out", "here")
+    assert result.exit_code == 0, result.output
+    assert "verdict of seed 7" in result.stdout
+
+
+def test_report_is_written_again_from_a_complete_run(backstage: Backstage, folder: Path) -> None:
+    """Only a complete run has a report to write."""
+    check_refused(invoke("report", "here"), "here: not a run directory")
+    invoke("run", "small.yaml", "--out", "here")
+    (folder / "here" / REPORT).unlink()
+    assert invoke("report", "here").stdout == "report: here/report.html\n"
+    assert (folder / "here" / REPORT).exists()
+
+
+def test_validate_says_where_a_run_would_go() -> None:
+    """A valid config is told apart by the folder it would write, which does not come to be."""
+    result = invoke("validate", "small.yaml")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("small.yaml: valid; `testbed run` would write runs/small-")
+    assert not Path("runs").exists()
+
+
+def test_schema_is_json_schema() -> None:
+    """Both kinds of config have a schema that names their keys and refuses others."""
+    for kind, key in (("experiment", "arms"), ("evaluation", "holdout_days")):
+        schema = json.loads(invoke("schema", "--kind", kind).stdout)
+        assert key in schema["properties"]
+        assert schema["additionalProperties"] is False
+
+
+def test_policies_are_listed_with_their_first_line() -> None:
+    """Each registered policy is listed with what it does."""
+    result = invoke("policies")
+    assert result.exit_code == 0, result.output
+    assert "cli_test_policy" in result.stdout
+    assert "second paragraph" not in result.stdout
+
+
+def test_data_says_what_was_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fetching prints what the file holds; what fails is one line."""
+    import experiments.data as data
+
+    monkeypatch.setattr(data, "fetch_online_retail", lambda to, progress: f"{to}: 3 purchases")
+    assert invoke("data", "online-retail", "--to", "there").stdout == "there: 3 purchases\n"
+
+    def offline(*_: object) -> str:
+        raise DatasetError("there: no network")
+
+    monkeypatch.setattr(data, "fetch_online_retail", offline)
+    check_refused(invoke("data", "online-retail", "--to", "there"), "there: no network")
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["evaluate"], ["report"], ["validate"], ["schema"], ["policies"], ["data"]]
+)
+def test_help_of_every_command(command: list[str]) -> None:
+    """Every command explains itself."""
+    result = invoke(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
+
+
+def test_version_is_shown() -> None:
+    """The version is one line."""
+    assert invoke("--version").stdout.startswith("testbed ")
+
+
+def test_unknown_options_exit_2() -> None:
+    """A mistaken command line is a usage error."""
+    assert invoke("run", "small.yaml", "--nonsense").exit_code == 2
+    assert invoke("schema", "--kind", "party").exit_code == 2
+
+
+def test_help_does_not_load_the_simulator() -> None:
+    """The front door opens without the compiler and the data libraries behind it."""
+    code = (
+        "import sys, experiments.cli; print({'numba', 'polars', 'pydantic', 'lightgbm'} & set(sys.modules))"
+    )
+    loaded = subprocess.run(  # noqa: S603  the project's own interpreter and code
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert loaded.stdout == "set()\n"

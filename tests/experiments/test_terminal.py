@@ -1,0 +1,128 @@
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from experiments.terminal import print_evaluation, print_verdict
+
+
+def results(srm: bool = True) -> dict[str, Any]:
+    """Results of two treatments: a winner whose title looks like markup, and one without an estimate."""
+    empty = dict.fromkeys(
+        ("effect", "ci", "lift", "lift_ci", "p_value", "p_adjusted", "variance_reduction", "truth")
+    )
+    common = {"metric": "gmv", "control": "base", "control_value": 16.4}
+    return {
+        "name": "a run",
+        "currency": "USD",
+        "horizon": {"experiment_start": "2015-10-19", "experiment_end": "2015-11-16"},
+        "world": {"kind": "generated", "users": 50000, "items": 20000},
+        "analysis": {"control": "base", "primary": "gmv", "metrics": ["gmv"], "alpha": 0.05},
+        "metrics": {
+            "gmv": {"title": "[red]Gross value[/red]", "unit": "currency a user", "higher_is_better": True}
+        },
+        "arms": {
+            "base": {"policy": "popularity", "params": {}, "users": 24000},
+            "new": {"policy": "contextual", "params": {"weight": 0.3}, "users": 24100},
+            "odd": {"policy": "uniform", "params": {}, "users": 23900},
+        },
+        "srm": {"p_value": 0.4 if srm else 1e-9, "ok": srm},
+        "comparisons": [
+            {
+                **common,
+                "treatment": "new",
+                "treatment_value": 17.07,
+                "effect": 0.67,
+                "ci": [0.36, 0.98],
+                "lift": 0.041,
+                "lift_ci": [0.022, 0.06],
+                "p_value": 0.0001,
+                "p_adjusted": 0.0002,
+                "method": "Welch t",
+                "variance_reduction": None,
+                "truth": {"effect": 0.6, "lift": 0.037, "covered": True},
+            },
+            {
+                **common,
+                **empty,
+                "treatment": "odd",
+                "treatment_value": None,
+                "method": "not tested: no users",
+            },
+        ],
+    }
+
+
+EVALUATION = {
+    "name": "open loop",
+    "requests": 900,
+    "users": 300,
+    "policies": {
+        "popularity": {"hit_rate@30": {"value": 0.2, "ci": [0.18, 0.22]}},
+        "[bold]uniform": {"hit_rate@30": {"value": None, "ci": None}},
+    },
+    "comparisons": [
+        {
+            "metric": "hit_rate@30",
+            "a": "popularity",
+            "b": "[bold]uniform",
+            "effect": -0.1,
+            "ci": [-0.2, -0.01],
+            "p_value": 0.01,
+        }
+    ],
+}
+
+
+def shown(width: int, value: dict[str, Any], encoding: str = "utf-8") -> str:
+    """What a terminal of this width without colour shows."""
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding)
+    console = Console(width=width, file=file, no_color=True, legacy_windows=False)
+    (print_evaluation if "policies" in value else print_verdict)(console, value)
+    file.flush()
+    return raw.getvalue().decode(encoding)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_verdict_fits_the_terminal(width: int) -> None:
+    """No line is longer than the terminal, and table and words say what was found."""
+    text = shown(width, results())
+    assert max(map(len, text.splitlines())) <= width
+    for part in (
+        "contextual (weight 0.3)",
+        "24,100 users",
+        "19 Oct 2015 to 15 Nov 2015",
+        "[+2.20% to +6.00%]",
+        "+3.70% ✓",
+        "<0.001",
+        "better",
+        "new beats base on [red]Gross value[/red]",
+    ):
+        assert part in text
+    assert "not tested" in text
+
+
+def test_broken_assignment_is_told() -> None:
+    """With a sample ratio mismatch the terminal says not to trust the numbers, and calls nothing better."""
+    text = " ".join(shown(120, results(srm=False)).split())
+    assert "do not trust the effects" in text
+    assert "Do not trust new against base" in text
+    assert "void" in text
+    assert " better " not in text
+
+
+def test_plain_terminals_get_plain_letters() -> None:
+    """A terminal that knows only ASCII is not sent anything else."""
+    assert shown(80, results(), "ascii").isascii()
+    assert "-0.1" in shown(80, EVALUATION, "ascii")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_an_evaluation_is_shown(width: int) -> None:
+    """Every policy has its value and interval, and each pair its difference."""
+    text = shown(width, EVALUATION)
+    assert max(map(len, text.splitlines())) <= width
+    for part in ("0.1800 to 0.2200", "[bold]uniform − popularity", "−0.1000", "0.010", "900 requests"):
+        assert part in text
