@@ -1,7 +1,7 @@
 """The command line: reads arguments, calls the one function a command is for, and words what went wrong.
 
-It does not know how an experiment is run, analysed or drawn. What the user can put right ends in one line on standard
-error and exit code 2, without a traceback; anything else is a defect and keeps its traceback.
+It does not know how an experiment is run, analysed or drawn. What the user can put right ends in one line on
+standard error and exit code 2, without a traceback; anything else is a defect and keeps its traceback.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,16 +18,18 @@ from rich.table import Table
 
 from experiments.progress import progress_for
 
-# Commands import what they call: numba, lightgbm and polars take seconds to load, which `--help` need not wait for.
+# Commands import what they call: numba, lightgbm and polars take seconds to load, and `--help` need not wait.
 if TYPE_CHECKING:
-    from experiments.config import Config
+    from experiments.config import Config, EvaluationConfig, ExperimentConfig
     from experiments.run_directory import RunDirectory
+
+_Config = TypeVar("_Config", "ExperimentConfig", "EvaluationConfig")
 
 USER_ERROR = 2
 INTERRUPTED = 130
 
 app = typer.Typer(
-    help="Tells, before any live traffic is spent, which recommender policy would win an A/B test, and by how much.",
+    help="Tells, before any live traffic is spent, which policy would win an A/B test, and by how much.",
     epilog="Start with: testbed run experiments/configs/quickstart.yaml",
     no_args_is_help=True,
     add_completion=False,
@@ -94,7 +96,7 @@ def _root(
 @app.command(
     epilog="[bold]Examples[/bold]\n\n"
     "testbed run experiments/configs/quickstart.yaml\n\n"
-    "testbed run quickstart.yaml --set world.users=20000 --set 'analysis.metrics=[ctr, gmv]' --workers 4"
+    "testbed run quickstart.yaml --set world.users=20000 --set 'analysis.metrics=\\[ctr, gmv]' --workers 4"
 )
 def run(
     config: ConfigPath,
@@ -109,19 +111,20 @@ def run(
     A run that is already complete is not repeated: its stored verdict is printed. An interrupted one resumes.
     """
     with _speaking_plainly() as place:
+        from experiments.config import ExperimentConfig
         from experiments.report import write_report
         from experiments.run_directory import REPORT
         from experiments.runner import run_experiment
         from experiments.terminal import print_verdict
 
-        checked, count = _load(config, overrides, Kind.experiment), _workers(workers)
+        checked, count = _load(config, overrides, ExperimentConfig), _workers(workers)
         directory = place.open(out, checked, force)
         if directory.complete:
             _say_stored(directory, quiet)
             results = directory.read_results()
         else:
             progress = progress_for(Console(stderr=True), quiet=quiet)
-            results = run_experiment(checked, directory, count, progress)  # type: ignore[arg-type]
+            results = run_experiment(checked, directory, count, progress)
         print_verdict(Console(), results)
         if not (directory.path / REPORT).exists():
             write_report(directory)
@@ -129,7 +132,8 @@ def run(
 
 
 @app.command(
-    epilog="[bold]Example[/bold]\n\ntestbed evaluate experiments/configs/online_retail_replay.yaml --set holdout_days=60"
+    epilog="[bold]Example[/bold]\n\n"
+    "testbed evaluate experiments/configs/online_retail_replay.yaml --set holdout_days=60"
 )
 def evaluate(
     config: ConfigPath,
@@ -141,17 +145,18 @@ def evaluate(
 ) -> None:
     """Evaluate policies offline: they learn from a log's earlier days and are held against its last ones."""
     with _speaking_plainly() as place:
+        from experiments.config import EvaluationConfig
         from experiments.evaluation import run_evaluation
         from experiments.terminal import print_evaluation
 
-        checked, count = _load(config, overrides, Kind.evaluation), _workers(workers)
+        checked, count = _load(config, overrides, EvaluationConfig), _workers(workers)
         directory = place.open(out, checked, force)
         if directory.complete:
             _say_stored(directory, quiet)
             results = directory.read_results()
         else:
             progress = progress_for(Console(stderr=True), quiet=quiet)
-            results = run_evaluation(checked, directory, count, progress)  # type: ignore[arg-type]
+            results = run_evaluation(checked, directory, count, progress)
         print_evaluation(Console(), results)
         typer.echo(f"results: {directory.path}")
 
@@ -178,9 +183,8 @@ def validate(config: ConfigPath, overrides: Overrides = None) -> None:
 
         checked = load_config(config, overrides or ())
         command = "run" if checked.kind == Kind.experiment else "evaluate"
-        typer.echo(
-            f"{config}: valid; `testbed {command}` would write {default_path(checked.name, resolved(checked))}"
-        )
+        place = default_path(checked.name, resolved(checked))
+        typer.echo(f"{config}: valid; `testbed {command}` would write {place}")
 
 
 @app.command(
@@ -206,7 +210,7 @@ def policies() -> None:
     table = Table("policy", "what it does", "parameters", title=None)
     for name, policy in known_policies().items():
         defaults = policy.Params().model_dump(mode="json")
-        parameters = "\n".join(f"{key}: {value}" for key, value in defaults.items())
+        parameters = "\n".join(f"{key}: {value}" for key, value in _flat(defaults))
         table.add_row(name, _first_line(policy.__doc__), parameters)
     Console().print(table, markup=False)
 
@@ -258,13 +262,13 @@ def _speaking_plainly() -> Iterator[_Place]:
         raise typer.Exit(INTERRUPTED) from error
 
 
-def _load(path: Path, overrides: list[str] | None, kind: Kind) -> "Config":
+def _load(path: Path, overrides: list[str] | None, model: type[_Config]) -> _Config:
     from experiments.loading import UserError, load_config
 
     config = load_config(path, overrides or ())
-    if config.kind != kind:
-        command = "run" if kind == Kind.evaluation else "evaluate"
-        raise UserError(f"{path}: kind is {config.kind}, not {kind}; use `testbed {command} {path}`")
+    if not isinstance(config, model):
+        command = "run" if config.kind == Kind.experiment else "evaluate"
+        raise UserError(f"{path}: its kind is {config.kind}; use `testbed {command} {path}`")
     return config
 
 
@@ -283,6 +287,14 @@ def _say_stored(directory: "RunDirectory", quiet: bool) -> None:
         typer.echo(
             f"{directory.path} holds this run, complete: showing what it found (--force runs again)", err=True
         )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _first_line(docstring: str | None) -> str:

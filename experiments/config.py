@@ -1,7 +1,7 @@
 """What an experiment's YAML may say: every key, its type, its bounds and its default.
 
-Knows the shape of a config and the names it may refer to (policies, metrics, cities). Does not know where a config
-comes from, how its errors are worded, or how an experiment is run.
+Knows the shape of a config and the names it may refer to (policies, metrics, cities). Does not know where a
+config comes from, how its errors are worded, or how an experiment is run.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import holidays
@@ -78,9 +79,7 @@ class LogWorld(Parameters):
 
     kind: Literal["log"] = Field(description="a world fitted to a real log")
     dataset: Literal["online_retail"] = Field(description="which reader understands the file")
-    path: str = Field(
-        min_length=1, description="the log's file, from the working directory or the config's folder"
-    )
+    path: Path = Field(description="the log's file, from the working directory or the config's folder")
     country: str = Field(default="GB", description="ISO 3166 code of the country whose holidays are kept")
     currency: str = Field(
         default="GBP", pattern="^[A-Z]{3}$", description="ISO 4217 code; names the unit of money"
@@ -114,13 +113,13 @@ def _checked_years(first: date, days: int) -> date:
     """The day after the last of ``days`` days, all within the years that have a calendar."""
     if first.year < FIRST_YEAR or first.toordinal() + days > date(LAST_YEAR, 12, 31).toordinal() + 1:
         raise ValueError(
-            f"{days} days from {first} leave {FIRST_YEAR}..{LAST_YEAR}, the years whose occasions are known; stay within"
+            f"{days} days from {first} leave {FIRST_YEAR}..{LAST_YEAR}, whose occasions are known; stay there"
         )
     return first + timedelta(days=days)
 
 
 class Horizon(Parameters):
-    """The days of an experiment: history to learn from, warm-up on equal terms, the experiment, what follows it."""
+    """The days of an experiment: history to learn from, warm-up, the experiment, a follow-up."""
 
     start: date | None = Field(
         default=None, description="first day of the history; a log's first day if left out"
@@ -300,7 +299,7 @@ class ExperimentConfig(Parameters):
 
 
 class EvaluationConfig(Parameters):
-    """An open-loop evaluation: policies learn from a log's earlier days and are held against its last ones."""
+    """An open-loop evaluation: policies learn from a log's earlier days and meet its last ones."""
 
     kind: Literal["evaluation"]
     name: str = Field(description="names the run directory")
@@ -403,7 +402,7 @@ def resolved(config: Config) -> dict[str, Any]:
 def canonical(data: Mapping[str, Any]) -> str:
     """A resolved config as the JSON text that is hashed and compared.
 
-    Keys keep their order: that of fields is fixed by the models, and that of arms decides which users they get.
+    Keys keep their order: that of fields is fixed by the models, and that of arms decides who gets which.
     """
     return json.dumps(data, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
 

@@ -39,11 +39,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read, override and check a config.
 
     Args:
-        path: a YAML file. ``kind: evaluation`` makes it an offline evaluation; without ``kind`` it is an experiment.
+        path: a YAML file. ``kind: evaluation`` makes it an offline evaluation; without it, an experiment.
         overrides: ``path.to.key=value`` with the value in YAML, applied in order.
 
     Raises:
-        UserError: if the file cannot be read, is not safe or not valid YAML, or says something a config may not.
+        UserError: if the file cannot be read, is no safe and valid YAML, or says what a config may not.
     """
     data = read_mapping(path)
     for override in overrides:
@@ -63,11 +63,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping a YAML file holds, its values plain (text, numbers, booleans, lists, mappings; dates stay text).
+    """The mapping a YAML file holds, of text, numbers, booleans, lists and mappings; dates stay text.
 
     Raises:
-        UserError: if it is no regular file, over 1 MiB, not UTF-8, not YAML, no mapping, gives a key twice, or
-            expands through aliases to more than ``MAX_VALUES`` values.
+        UserError: if it is no regular file, over 1 MiB, not UTF-8, not YAML, no mapping, gives a key twice,
+            or expands through aliases to more than ``MAX_VALUES`` values.
     """
     try:
         if not path.is_file():
@@ -92,13 +92,13 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """A value as it may stand in a one-line message: on one line, not too long, numbers and names as written."""
+    """A value as it may stand in a one-line message: on one line and not too long."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader to which only true and false are booleans and dates are text, and which stops at deep nesting."""
+    """A SafeLoader to which only true and false are booleans, dates are text, deep nesting an error."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  the attribute PyYAML itself reads from the class
         first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _TIMESTAMP)]
@@ -139,7 +139,7 @@ def _parse(text: str, source: str) -> Any:
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """Values under a node and levels below it once aliases are expanded; refuses too much and keys given twice."""
+    """Values under a node and levels below it, aliases expanded; refuses too much and keys given twice."""
     if id(node) in known:
         if known[id(node)] == _OPEN:
             raise yaml.MarkedYAMLError(
@@ -200,12 +200,12 @@ def _apply(data: dict[str, Any], override: str) -> None:
     target[keys[-1]] = value
 
 
-def _find_data(world: LogWorld, folder: Path) -> str:
-    path = Path(world.path).expanduser()
+def _find_data(world: LogWorld, folder: Path) -> Path:
+    path = world.path
     candidates = [path] if path.is_absolute() else [path, folder / path]
     for candidate in candidates:
         if candidate.is_file():
-            return str(candidate)
+            return candidate
     also = "" if path.is_absolute() else f", nor beside the config in {folder}"
     command = world.dataset.replace("_", "-")
     raise UserError(
@@ -219,7 +219,7 @@ def _kind_of(value: Any) -> str:
 
 
 def _one_line(error: ValidationError, model: type[BaseModel], data: Mapping[str, Any]) -> str:
-    """The first of a config's errors, unknown keys before all others, since a mistyped key causes further ones."""
+    """The first of a config's errors; unknown keys before others, since a mistyped key causes others."""
     details = error.errors(include_url=False)
     explained: set[Location] = set()
     unknown = []
@@ -315,6 +315,8 @@ def _sentence(item: ErrorDetails, data: Mapping[str, Any]) -> str:
         case "value_error":
             message = str(item["ctx"]["error"]).removeprefix(f"{item['loc'][-1]}: " if item["loc"] else "")
             return f"{field}: {message}" if field else message
+        case kind if kind.startswith("date_"):
+            return f"{field}: {value} is not a date; write year, month and day, as in 2015-10-05"
         case "string_pattern_mismatch":
             return f"{field}: {value} does not match {item['ctx']['pattern']}"
     message = item["msg"]

@@ -1,4 +1,4 @@
-"""The folder a run leaves: what belongs to it, whether it is finished, and writes that are whole or not there.
+"""The folder a run leaves: what belongs to it, whether it is finished, and writes that are whole or absent.
 
 Knows file names and bytes. Does not know what the results say, nor how they were found.
 """
@@ -34,8 +34,8 @@ _TEMPORARY: Final = re.compile(r"\.tmp-(\d+)-.+")
 class RunDirectory:
     """A run's folder.
 
-    All files lie in it or in its folders ``parts`` (finished pieces of an unfinished run) and ``log``. It is complete
-    once the manifest is there, which is why the manifest is written last.
+    All files lie in it or in its folders ``parts`` (finished pieces of an unfinished run) and ``log``. It is
+    complete once the manifest is there, which is why the manifest is written last.
 
     Attributes:
         path: the folder; it exists and holds the resolved config.
@@ -49,7 +49,7 @@ class RunDirectory:
     def open(
         cls, out: Path | None, name: str, resolved: dict[str, Any], *, force: bool = False
     ) -> "RunDirectory":
-        """The folder for a run of this config: a new one, an unfinished one to resume, or a complete one to show.
+        """The folder for a run of this config: new, or to be resumed, or complete and to be shown.
 
         Args:
             out: the folder; ``default_path`` if None.
@@ -165,7 +165,7 @@ class RunDirectory:
                     file.unlink(missing_ok=True)
 
     def _discard(self) -> None:
-        """Remove an earlier run, its manifest first so that it never looks complete, and nothing that is not its own."""
+        """Remove an earlier run and nothing else; the manifest first, so that it never looks complete."""
         for name in (MANIFEST, RESULTS, REPORT, USER_DAYS):
             (self.path / name).unlink(missing_ok=True)
         for name in (PARTS, LOG):

@@ -29,7 +29,7 @@ class PopulationParameters(Parameters):
     interest_concentration: Positive = Field(
         default=0.5, description="Dirichlet-like concentration of the interest weights; small means few strong interests"
     )
-    style_dimensions: int = Field(default=8, ge=1, le=64, description="dimensions of latent taste within a category")
+    style_dimensions: int = Field(default=4, ge=1, le=64, description="dimensions of latent taste within a category")
     visits_per_day: Positive = Field(default=0.55, description="median visits a user and day before satisfaction acts")
     visits_spread: NonNegative = Field(default=0.6, description="log-sd of visits per day over users")
     patience: float = Field(default=0.55, description="mean logit of asking for one more page")
@@ -69,7 +69,7 @@ class ResponseParameters(Parameters):
     department: NonNegative = Field(default=0.5, description="the item is in the department of such a category")
     interest: NonNegative = Field(default=2.0, description="per unit of long-term interest in the category (0..1)")
     need: NonNegative = Field(default=1.6, description="per unit of contextual need for the category")
-    style: NonNegative = Field(default=0.7, description="per unit of taste match within a category")
+    style: NonNegative = Field(default=0.9, description="per unit of taste match within a category")
     quality: NonNegative = Field(default=0.45, description="per unit of item quality")
     price: NonNegative = Field(default=0.5, description="per unit of price misfit, times the user's price sensitivity")
     satiation: NonNegative = Field(default=1.5, description="per recent purchase in the category, decaying")

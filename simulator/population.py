@@ -24,6 +24,9 @@ HOUSEHOLD_BY_AGE = (
 )
 """P(household | age band), rows as AGE_BANDS, columns as HOUSEHOLDS: an assumption in the order of census tables."""
 
+LIFESTYLES = 6
+"""Latent dimensions along which likings for categories of different departments go together."""
+
 _BLOCK = 4096
 
 
@@ -82,7 +85,8 @@ def draw_interests(
 ) -> tuple[Ints32, Floats]:
     """Long-term interests: a weighted draw without replacement (Gumbel top-k), then gamma weights.
 
-    A user's liking for a whole department is drawn too, so that interests come in clusters, as baskets do.
+    Likings come in clusters, as baskets do: a user likes or dislikes whole departments, and has a lifestyle, a position
+    in a latent space where categories of different departments lie near each other.
 
     Args:
         user: ids, int64 [users].
@@ -98,8 +102,14 @@ def draw_interests(
     n = weight.shape[1]
     departments = np.arange(int(department.max()) + 1)
     liking = Stream(seed, "population/department").normal(user[:, None], departments[None, :])
+    axes = np.arange(LIFESTYLES)
+    person = Stream(seed, "population/lifestyle").normal(user[:, None], axes[None, :])
+    place = Stream(seed, "population/category-lifestyle").normal(np.arange(n)[:, None], axes[None, :])
+    lifestyle = np.zeros((len(user), n))
+    for axis in axes:  # summed in a fixed order: a matrix product could change a last bit with the block's shape
+        lifestyle += person[:, axis, None] * place[None, :, axis]
     gumbel = -np.log(Stream(seed, "population/interest").exponential(user[:, None], np.arange(n)[None, :]))
-    key = np.log(weight) + gumbel + liking[:, department]
+    key = np.log(weight) + gumbel + liking[:, department] + lifestyle / np.sqrt(LIFESTYLES)
     top = np.argsort(-key, axis=1, kind="stable")[:, :interests].astype(np.int32)
     uniform = Stream(seed, "population/interest-weight").uniform(user[:, None], np.arange(top.shape[1])[None, :])
     gamma = -np.sort(-np.maximum(gammaincinv(concentration, uniform), 1e-12), axis=1)

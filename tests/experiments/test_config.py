@@ -88,7 +88,7 @@ def test_resolved_config_loads_back(data: dict[str, Any]) -> None:
 
 
 def test_hash_ignores_defaults_written_out_and_sees_every_change() -> None:
-    """The hash depends on what a config means, the order of arms included, not on how much of it is written."""
+    """The hash depends on what a config means, the order of arms included, not on its length."""
     plain = config_hash(experiment())
     same = [
         experiment(oracle=False),
@@ -118,7 +118,7 @@ def test_control_is_the_first_arm_unless_named() -> None:
 
 
 def test_params_are_those_of_the_policy() -> None:
-    """An arm's params are checked against its policy, errors carry the full location, defaults are filled in."""
+    """An arm's params are checked against its policy, errors say where, defaults are filled in."""
     config = experiment(arms__control=POLICY | {"share": 0.5, "params": {"depth": 5}})
     assert config.arms["control"].params == {"depth": 5, "prior": 0.5}
     assert config.arms["treatment"].params == {"depth": 3, "prior": 0.5}
@@ -169,8 +169,8 @@ def test_shares_message_shows_the_sum() -> None:
         ({"horizon__end": "2015-10-01"}, "horizon.end", "end before start"),
         ({"horizon__end": "2015-10-20"}, "horizon.end", "2015-10-21; leave end out"),
         ({"horizon__days": 0}, "horizon.days", "greater than or equal to 1"),
-        ({"horizon__days": 10**9}, "horizon.end", "stay within"),
-        ({"horizon__start": "1815-10-05"}, "horizon.end", "stay within"),
+        ({"horizon__days": 10**9}, "horizon.end", "stay there"),
+        ({"horizon__start": "1815-10-05"}, "horizon.end", "stay there"),
         ({"horizon__start": None}, "", "horizon.start: missing"),
         ({"horizon__start": None, "horizon__end": "2015-10-21"}, "horizon.end", "without a start"),
         ({"scenario": "list"}, "scenario", "'item', 'grid' or 'feed'"),
@@ -208,7 +208,7 @@ def test_experiment_refuses(changes: dict[str, Any], where: str, why: str) -> No
         ({"control": "three"}, "", "control: 'three' is none of one, two"),
         ({"holdout_days": 10}, "", "holdout_days: 10 leaves nothing"),
         ({"horizon": None}, "", "horizon: missing"),
-        ({"horizon__start": "1815-10-05"}, "horizon.history_days", "stay within"),
+        ({"horizon__start": "1815-10-05"}, "horizon.history_days", "stay there"),
         ({"replicates": 1}, "replicates", "greater than or equal to 100"),
     ],
 )

@@ -1,5 +1,6 @@
 import copy
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def refusal(path: Path, *overrides: str) -> str:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_configs_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every shipped config is valid and carries its file's name; those of a log say what is missing without it."""
+    """Every shipped config is valid and carries its file's name; those of a log need its file."""
     monkeypatch.chdir(CONFIGS.parents[1])
     try:
         config = load_config(path)
@@ -79,7 +80,7 @@ def test_shipped_configs_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_contexts_off_is_the_quickstart_without_context() -> None:
-    """The two differ in their name and in the strength of context, so that nothing else explains a difference."""
+    """The two differ in their name and in the strength of context, and in nothing else."""
     on, off = (load_config(CONFIGS / f"{name}.yaml").model_dump() for name in ("quickstart", "contexts_off"))
     assert (off["world"].pop("context_strength"), on["world"].pop("context_strength")) == (0.0, 1.0)
     assert off.pop("name") != on.pop("name")
@@ -89,23 +90,39 @@ def test_contexts_off_is_the_quickstart_without_context() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["arms.treatment={polcy: loading_test_policy, share: 0.5}"], "arms.treatment.polcy: unknown key (did you mean policy?)"),
+        (["arms.control={polcy: x, share: 0.5}"], "arms.control.polcy: unknown key (did you mean policy?)"),
         (["wrld={}"], "wrld: unknown key (did you mean world?)"),
         (["world.usrs=3"], "world.usrs: unknown key (did you mean users?)"),
-        (["world.behaviour.returning.memry=1"], "world.behaviour.returning.memry: unknown key (did you mean memory?)"),
-        (["analysis.zzz=1"], "analysis.zzz: unknown key; known here: metrics, primary, control, alpha, cuped, correction"),
+        (
+            ["world.behaviour.intent.recnt=1"],
+            "world.behaviour.intent.recnt: unknown key (did you mean recent?)",
+        ),
+        (["page.zzz=1"], "page.zzz: unknown key; known here: slots"),
         (["arms.control.params.dpth=1"], "arms.control.params.dpth: unknown key (did you mean depth?)"),
         (["arms.control.params.depth=0"], "arms.control.params.depth: 0 must be greater than or equal to 1"),
-        (["arms.treatment.share=0.7"], "arms: shares sum to 1.2 (control 0.5, treatment 0.7); they must sum to 1"),
+        (
+            ["arms.treatment.share=0.7"],
+            "arms: shares sum to 1.2 (control 0.5, treatment 0.7); they must sum to 1",
+        ),
+        (
+            ["name=A"],
+            "name: 'A' is not a usable name; use up to 64 of a-z, 0-9, _ and -, a letter or digit first",
+        ),
         (["world.users=0"], "world.users: 0 must be greater than or equal to 1"),
-        (["world.users=0", "seed=x"], "seed: 'x' must be a valid integer, unable to parse string as an integer (and 1 more)"),
+        (["world.users=0", "seed=-1"], "seed: -1 must be greater than or equal to 0 (and 1 more)"),
         (["world.kind=made"], "world.kind: 'made' is unknown; use 'generated', 'log'"),
         (["world={users: 3}"], "world.kind: missing; say which kind"),
         (["world=earth"], "world: 'earth' is not a mapping; give keys and values under it"),
         (["arms.control=utility"], "arms.control: 'utility' is not a mapping; give keys and values under it"),
         (["horizon={start: 2015-10-05, days: 3}"], "horizon.history_days: missing; this key has no default"),
-        (["horizon.end=2015-10-01"], "horizon.end: end before start (2015-10-01 is not after 2015-10-05); swap them or leave end out"),
-        (["horizon.start=2015-02-30"], "horizon.start: '2015-02-30' must be a valid date or datetime, day value is outside expected range"),
+        (
+            ["horizon.end=2015-10-01"],
+            "horizon.end: end before start (2015-10-01 is not after 2015-10-05); swap them or leave end out",
+        ),
+        (
+            ["horizon.start=2015-02-30"],
+            "horizon.start: '2015-02-30' is not a date; write year, month and day, as in 2015-10-05",
+        ),
         (["world.users=.inf"], "world.users: inf must be a finite number"),
         (["kind=party"], "kind: 'party' is unknown; use one of experiment, evaluation"),
         (["kind=[a]"], "kind: ['a'] is unknown; use one of experiment, evaluation"),
@@ -113,7 +130,7 @@ def test_contexts_off_is_the_quickstart_without_context() -> None:
         (["a..b=1"], "--set 'a..b=1': write path.to.key=value, as in --set world.users=2000"),
         (["seed.x=1"], "--set seed.x: seed is 7, not a mapping; set seed as a whole"),
     ],
-)  # fmt: skip
+)
 def test_message_names_field_value_and_remedy(small: Path, overrides: list[str], message: str) -> None:
     """What is wrong is said in one line: the dotted field, the value, and what to do."""
     assert refusal(small, *overrides) == message
@@ -184,7 +201,7 @@ def test_override_of_an_alias_changes_one_place(tmp_path: Path) -> None:
     ],
 )
 def test_unsafe_or_broken_files_are_refused(tmp_path: Path, content: bytes, part: str) -> None:
-    """A file that is not a plain mapping in YAML is refused in one line, with the line number where there is one."""
+    """A file that is not a plain mapping in YAML is refused in one line, with the line where there is one."""
     path = tmp_path / "bad.yaml"
     path.write_bytes(content)
     message = refusal(path)
@@ -227,7 +244,7 @@ def test_plain_words_stay_words(tmp_path: Path) -> None:
 def test_data_path_is_sought_here_and_beside_the_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log is looked for from the working directory, then from the config's folder; a missing one is refused."""
+    """A log is looked for from the working directory, then from the config's folder, else refused."""
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
@@ -244,11 +261,26 @@ def test_data_path_is_sought_here_and_beside_the_config(
     config = load_config(path)
     assert isinstance(config, EvaluationConfig)
     assert isinstance(config.world, LogWorld)
-    assert Path(config.world.path) == home / "log.csv"
+    assert config.world.path == home / "log.csv"
     (work / "log.csv").touch()
-    assert load_config(path).world.path == "log.csv"  # type: ignore[union-attr]
+    assert load_config(path).world.path == Path("log.csv")  # type: ignore[union-attr]
 
 
+PLACES = [
+    "kind",
+    "name",
+    "horizon.start",
+    "horizon.days",
+    "arms",
+    "arms.control",
+    "arms.control.params",
+    "analysis",
+    "analysis.metrics",
+    "world",
+    "world.users",
+    "world.cities",
+    "x",
+]
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda children: (
@@ -258,9 +290,17 @@ VALUES = st.recursive(
 )
 
 
+def complaint(read: Callable[[Path], Any], path: Path) -> str:
+    """Why a file is refused, empty if it is not; nothing but a UserError may come of it."""
+    try:
+        read(path)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 @settings(deadline=None)
-@given(st.sampled_from(["", "name", "world.users", "world", "horizon.start", "horizon.days", "arms", "arms.control",
-                        "arms.control.params", "analysis", "analysis.metrics", "world.cities", "kind", "x"]), VALUES)  # fmt: skip
+@given(st.sampled_from(PLACES), VALUES)
 def test_any_value_anywhere_is_accepted_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, where: str, value: Any
 ) -> None:
@@ -273,10 +313,7 @@ def test_any_value_anywhere_is_accepted_or_refused_in_one_line(
     target[key] = value
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8", errors="replace")
-    try:
-        load_config(path)
-    except UserError as error:
-        assert len(str(error).splitlines()) == 1
+    assert len(complaint(load_config, path).splitlines()) <= 1
 
 
 @settings(deadline=None)
@@ -287,7 +324,4 @@ def test_any_text_is_accepted_or_refused_in_one_line(
     """Whatever a file holds, reading it yields a mapping or a one-line message."""
     path = tmp_path_factory.getbasetemp() / "text.yaml"
     path.write_text(text, encoding="utf-8", errors="replace")
-    try:
-        assert isinstance(read_mapping(path), dict)
-    except UserError as error:
-        assert len(str(error).splitlines()) == 1
+    assert len(complaint(read_mapping, path).splitlines()) <= 1
