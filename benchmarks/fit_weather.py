@@ -44,9 +44,7 @@ def year_figures(rain: np.ndarray, high: np.ndarray) -> dict[str, float]:
     wet = rain >= WET_MM
     begins, ends = np.sum(np.diff(wet.astype(int)) == 1), np.sum(np.diff(wet.astype(int)) == -1)
     angle = 2.0 * np.pi * np.arange(high.size) / 365.25
-    season = np.stack(
-        [np.ones_like(angle), *(f(k * angle) for k in (1, 2) for f in (np.cos, np.sin))], axis=1
-    )
+    season = np.stack([np.ones_like(angle), *(f(k * angle) for k in (1, 2) for f in (np.cos, np.sin))], axis=1)
     anomaly = high - season @ np.linalg.lstsq(season, high, rcond=None)[0]
     return {
         "wet_day_share": float(wet.mean()),
@@ -81,8 +79,7 @@ def simulated_figures(climate: Climate) -> dict[str, list[float]]:
     worlds: Iterable[dict[str, float]] = (
         year_figures(weather.precipitation[0], weather.temp_max[0])
         for weather in (
-            simulate_weather([climate], date(HELD_OUT_YEAR, 1, 1), 365, seed)
-            for seed in range(SIMULATED_YEARS)
+            simulate_weather([climate], date(HELD_OUT_YEAR, 1, 1), 365, seed) for seed in range(SIMULATED_YEARS)
         )
     )
     figures: dict[str, list[float]] = {}
@@ -114,9 +111,7 @@ def write_climates(climates: dict[str, Climate], first: date, last: date) -> Non
 
 def main() -> int:
     """Run the fit from the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", type=Path, default=CSV)
     parser.add_argument("--write", action="store_true", help=f"write {CLIMATES}")
     parser.add_argument("--json", type=Path, help="where to write the report")
@@ -134,9 +129,7 @@ def main() -> int:
         "held_out_year": HELD_OUT_YEAR,
         "simulated_years": SIMULATED_YEARS,
         "shipped_file_is_this_fit": climates == load_climates(),
-        "cities": {
-            key: held_out_report(climate.name, series[climate.name]) for key, climate in climates.items()
-        },
+        "cities": {key: held_out_report(climate.name, series[climate.name]) for key, climate in climates.items()},
     }
     print(json.dumps(report, indent=2))
     if options.json:

@@ -51,14 +51,14 @@ ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file;
 Out = Annotated[
     Path | None,
     typer.Option(
-        "--out", metavar="DIR", help="Run directory; runs/NAME-HASH if left out. An unfinished run resumes."
+        "--out",
+        metavar="DIR",
+        help="Run directory; runs/NAME-HASH if left out. An unfinished run starts again.",
     ),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override one key, as in world.users=2000; may be repeated."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, as in world.users=2000; may be repeated."),
 ]
 Workers = Annotated[
     int | None,
@@ -108,7 +108,8 @@ def run(
 ) -> None:
     """Run an experiment: simulate its arms, analyse them, write the report, print the verdict.
 
-    A run that is already complete is not repeated: its stored verdict is printed. An interrupted one resumes.
+    A run that is already complete is not repeated: its stored verdict is printed. An interrupted one starts
+    again.
     """
     with _speaking_plainly() as place:
         from experiments.config import ExperimentConfig
@@ -147,18 +148,22 @@ def evaluate(
     with _speaking_plainly() as place:
         from experiments.config import EvaluationConfig
         from experiments.evaluation import run_evaluation
+        from experiments.report import write_report
+        from experiments.run_directory import EVALUATION, REPORT
         from experiments.terminal import print_evaluation
 
         checked, count = _load(config, overrides, EvaluationConfig), _workers(workers)
         directory = place.open(out, checked, force)
         if directory.complete:
             _say_stored(directory, quiet)
-            results = directory.read_results()
+            results = directory.read_results(EVALUATION)
         else:
             progress = progress_for(Console(stderr=True), quiet=quiet)
             results = run_evaluation(checked, directory, count, progress)
         print_evaluation(Console(), results)
-        typer.echo(f"results: {directory.path}")
+        if not (directory.path / REPORT).exists():
+            write_report(directory)
+        typer.echo(f"report: {directory.path / REPORT}")
 
 
 @app.command(epilog="[bold]Example[/bold]\n\ntestbed report runs/quickstart-1a2b3c4d")
@@ -217,9 +222,7 @@ def policies() -> None:
 
 @data_app.command("online-retail", epilog="[bold]Example[/bold]\n\ntestbed data online-retail --to data")
 def online_retail(
-    to: Annotated[
-        Path, typer.Option("--to", metavar="DIR", help="Folder to put the file in; made if need be.")
-    ],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to put the file in; made if need be.")],
 ) -> None:
     """Fetch the UCI Online Retail log: a year of a UK gift shop's invoices (CC BY 4.0)."""
     with _speaking_plainly():
@@ -256,9 +259,7 @@ def _speaking_plainly() -> Iterator[_Place]:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(USER_ERROR) from error
     except KeyboardInterrupt as error:
-        typer.echo(
-            f"interrupted; nothing half-written in {place.path}" if place.path else "interrupted", err=True
-        )
+        typer.echo(f"interrupted; nothing half-written in {place.path}" if place.path else "interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from error
 
 
@@ -284,9 +285,7 @@ def _workers(workers: int | None) -> int:
 
 def _say_stored(directory: "RunDirectory", quiet: bool) -> None:
     if not quiet:
-        typer.echo(
-            f"{directory.path} holds this run, complete: showing what it found (--force runs again)", err=True
-        )
+        typer.echo(f"{directory.path} holds this run, complete: showing what it found (--force runs again)", err=True)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -22,7 +22,7 @@ from simulator.environment.calendar import FIRST_YEAR, LAST_YEAR
 from simulator.environment.weather import load_climates
 from simulator.parameters import BehaviourParameters, Parameters
 
-Scenario = Literal["item", "grid", "feed"]
+Scenario = Literal["item", "feed"]
 Correction = Literal["holm", "benjamini_hochberg", "none"]
 
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -32,9 +32,7 @@ _SHARE_TOLERANCE: Final = 1e-9
 
 def _slug(value: str) -> str:
     if not _SLUG.fullmatch(value):
-        raise ValueError(
-            f"{value!r} is not a usable name; use up to 64 of a-z, 0-9, _ and -, a letter or digit first"
-        )
+        raise ValueError(f"{value!r} is not a usable name; use up to 64 of a-z, 0-9, _ and -, a letter or digit first")
     return value
 
 
@@ -46,9 +44,7 @@ class GeneratedWorld(Parameters):
     items: int = Field(ge=50, description="items on sale")
     cities: tuple[str, ...] = Field(min_length=1, description="where users live; each has its own weather")
     country: str = Field(description="ISO 3166 code of the country whose holidays are kept")
-    currency: str = Field(
-        default="USD", pattern="^[A-Z]{3}$", description="ISO 4217 code; names the unit of money"
-    )
+    currency: str = Field(default="USD", pattern="^[A-Z]{3}$", description="ISO 4217 code; names the unit of money")
     context_strength: float = Field(
         default=1.0,
         ge=0.0,
@@ -81,15 +77,7 @@ class LogWorld(Parameters):
     dataset: Literal["online_retail"] = Field(description="which reader understands the file")
     path: Path = Field(description="the log's file, from the working directory or the config's folder")
     country: str = Field(default="GB", description="ISO 3166 code of the country whose holidays are kept")
-    currency: str = Field(
-        default="GBP", pattern="^[A-Z]{3}$", description="ISO 4217 code; names the unit of money"
-    )
-    context_strength: float = Field(
-        default=0.0,
-        ge=0.0,
-        le=5.0,
-        description="how much weather, occasions and trends matter to users; 0: not at all",
-    )
+    currency: str = Field(default="GBP", pattern="^[A-Z]{3}$", description="ISO 4217 code; names the unit of money")
     behaviour: BehaviourParameters = Field(default=BehaviourParameters(), description="how users behave")
 
     @field_validator("country")
@@ -103,9 +91,7 @@ World = Annotated[GeneratedWorld | LogWorld, Field(discriminator="kind")]
 
 def _checked_country(country: str) -> str:
     if country not in holidays.list_supported_countries(include_aliases=False):
-        raise ValueError(
-            f"{country!r} has no calendar; use an ISO 3166 two-letter code such as US, GB, CN or DE"
-        )
+        raise ValueError(f"{country!r} has no calendar; use an ISO 3166 two-letter code such as US, GB, CN or DE")
     return country
 
 
@@ -121,9 +107,7 @@ def _checked_years(first: date, days: int) -> date:
 class Horizon(Parameters):
     """The days of an experiment: history to learn from, warm-up, the experiment, a follow-up."""
 
-    start: date | None = Field(
-        default=None, description="first day of the history; a log's first day if left out"
-    )
+    start: date | None = Field(default=None, description="first day of the history; a log's first day if left out")
     history_days: int = Field(ge=1, description="days logged before the warm-up; policies learn from them")
     warmup_days: int = Field(
         default=0,
@@ -153,18 +137,14 @@ class Horizon(Parameters):
             raise ValueError(f"end before start ({end} is not after {start}); swap them or leave end out")
         expected = _checked_years(start, sum(spans))
         if end is not None and end != expected:
-            raise ValueError(
-                f"{end} does not agree with start and days, which end on {expected}; leave end out"
-            )
+            raise ValueError(f"{end} does not agree with start and days, which end on {expected}; leave end out")
         return expected
 
 
 class HistoryHorizon(Parameters):
     """The days of an offline evaluation: a history, of which the last days are held out."""
 
-    start: date | None = Field(
-        default=None, description="first day of the history; a log's first day if left out"
-    )
+    start: date | None = Field(default=None, description="first day of the history; a log's first day if left out")
     history_days: int = Field(ge=2, description="days of the history, the held-out ones included")
 
     @field_validator("history_days")
@@ -179,9 +159,7 @@ class PolicyChoice(Parameters):
     """A policy by name, with its parameters. The resolved config holds every parameter."""
 
     policy: str = Field(description="name of a registered policy; see `testbed policies`")
-    params: dict[str, Any] = Field(
-        default_factory=dict, validate_default=True, description="the policy's parameters"
-    )
+    params: dict[str, Any] = Field(default_factory=dict, validate_default=True, description="the policy's parameters")
 
     @field_validator("policy")
     @classmethod
@@ -216,12 +194,8 @@ class Analysis(Parameters):
     metrics: tuple[str, ...] = Field(
         default=("ctr", "ipv", "atc", "gmv", "tv"), min_length=1, description="metrics of the scorecard"
     )
-    primary: str = Field(
-        default="ctr", validate_default=True, description="the metric that decides; one of `metrics`"
-    )
-    control: str | None = Field(
-        default=None, description="the arm the others are held against; the first if left out"
-    )
+    primary: str = Field(default="ctr", validate_default=True, description="the metric that decides; one of `metrics`")
+    control: str | None = Field(default=None, description="the arm the others are held against; the first if left out")
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5, description="two-sided level of the tests")
     cuped: bool = Field(default=True, description="adjust for the warm-up days (Deng et al. 2013)")
     correction: Correction = Field(default="holm", description="for several metrics and arms tested at once")
@@ -237,9 +211,7 @@ class Analysis(Parameters):
     def _primary_listed(cls, primary: str, info: ValidationInfo) -> str:
         metrics = info.data.get("metrics")
         if metrics is not None and primary not in metrics:
-            raise ValueError(
-                f"{primary!r} is not among analysis.metrics ({', '.join(metrics)}); add it there"
-            )
+            raise ValueError(f"{primary!r} is not among analysis.metrics ({', '.join(metrics)}); add it there")
         return primary
 
 
@@ -251,9 +223,7 @@ class ExperimentConfig(Parameters):
     seed: int = Field(ge=0, le=2**63 - 1, description="every draw is a pure function of it")
     world: World
     horizon: Horizon
-    scenario: Scenario = Field(
-        default="item", description="where pages are shown; on a feed other cards compete"
-    )
+    scenario: Scenario = Field(default="item", description="where pages are shown; on a feed other cards compete")
     page: Page = Field(default=Page())
     arms: dict[str, Arm] = Field(description="the variants; order matters, the first is the control")
     analysis: Analysis = Field(default=Analysis())
@@ -309,20 +279,14 @@ class EvaluationConfig(Parameters):
         default=None, description="needed by a generated world; the whole file of a log if left out"
     )
     holdout_days: int = Field(ge=1, description="last days of the history, held out from the policies")
-    policies: dict[str, PolicyChoice] = Field(
-        min_length=1, description="what is compared; the first is the control"
-    )
-    control: str | None = Field(
-        default=None, description="the one the others are held against; the first if left out"
-    )
+    policies: dict[str, PolicyChoice] = Field(min_length=1, description="what is compared; the first is the control")
+    control: str | None = Field(default=None, description="the one the others are held against; the first if left out")
     metrics: tuple[str, ...] = Field(
         default=("recall@20", "ndcg@20", "hr@30", "novelty@20"),
         min_length=1,
         description="name@k, k items deep",
     )
-    replicates: int = Field(
-        default=1000, ge=100, le=100_000, description="bootstrap replicates of the intervals"
-    )
+    replicates: int = Field(default=1000, ge=100, le=100_000, description="bootstrap replicates of the intervals")
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5, description="the intervals cover 1 - alpha")
 
     @field_validator("name")
@@ -342,9 +306,7 @@ class EvaluationConfig(Parameters):
     def _offline_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if not _OFFLINE_METRIC.fullmatch(name):
-                raise ValueError(
-                    f"{name!r} is unknown; use recall@k, ndcg@k, hr@k or novelty@k, as in recall@20"
-                )
+                raise ValueError(f"{name!r} is unknown; use recall@k, ndcg@k, hr@k or novelty@k, as in recall@20")
             if names.count(name) > 1:
                 raise ValueError(f"{name!r} comes twice; name each metric once")
         return names
@@ -353,9 +315,7 @@ class EvaluationConfig(Parameters):
     def _parts_fit(self) -> "EvaluationConfig":
         _check_control("control", self.control, self.policies)
         if isinstance(self.world, GeneratedWorld) and self.horizon is None:
-            raise ValueError(
-                "horizon: missing; a generated world needs horizon.start and horizon.history_days"
-            )
+            raise ValueError("horizon: missing; a generated world needs horizon.start and horizon.history_days")
         if self.horizon is not None:
             _check_start(self.world, self.horizon.start)
             if self.holdout_days >= self.horizon.history_days:

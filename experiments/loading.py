@@ -78,16 +78,12 @@ def read_mapping(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: {size} bytes; a config holds at most {MAX_BYTES}")
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
-        ) from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     data = _parse(text, str(path))
     if not isinstance(data, dict):
-        raise UserError(
-            f"{path}: holds {_kind_of(data)}; a config is a mapping of keys to values, as in `seed: 7`"
-        )
+        raise UserError(f"{path}: holds {_kind_of(data)}; a config is a mapping of keys to values, as in `seed: 7`")
     return data
 
 
@@ -142,9 +138,7 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, i
     """Values under a node and levels below it, aliases expanded; refuses too much and keys given twice."""
     if id(node) in known:
         if known[id(node)] == _OPEN:
-            raise yaml.MarkedYAMLError(
-                problem="an alias holds itself; write it out", problem_mark=node.start_mark
-            )
+            raise yaml.MarkedYAMLError(problem="an alias holds itself; write it out", problem_mark=node.start_mark)
         return known[id(node)]
     known[id(node)] = _OPEN
     children: list[yaml.Node] = []
@@ -194,9 +188,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
         target = target.setdefault(key, {})
         if not isinstance(target, dict):
             where = ".".join(keys[:depth])
-            raise UserError(
-                f"--set {path}: {where} is {_kind_of(target)}, not a mapping; set {where} as a whole"
-            )
+            raise UserError(f"--set {path}: {where} is {_kind_of(target)}, not a mapping; set {where} as a whole")
     target[keys[-1]] = value
 
 
@@ -208,9 +200,7 @@ def _find_data(world: LogWorld, folder: Path) -> Path:
             return candidate
     also = "" if path.is_absolute() else f", nor beside the config in {folder}"
     command = world.dataset.replace("_", "-")
-    raise UserError(
-        f"world.path: {world.path}: no such file{also}; fetch it with `testbed data {command} --to DIR`"
-    )
+    raise UserError(f"world.path: {world.path}: no such file{also}; fetch it with `testbed data {command} --to DIR`")
 
 
 def _kind_of(value: Any) -> str:
@@ -229,17 +219,13 @@ def _one_line(error: ValidationError, model: type[BaseModel], data: Mapping[str,
             unknown.append(line)
             explained |= {meant} if meant else set()
     others = [
-        _sentence(item, data)
-        for item in details
-        if item["type"] != "extra_forbidden" and item["loc"] not in explained
+        _sentence(item, data) for item in details if item["type"] != "extra_forbidden" and item["loc"] not in explained
     ]
     first, *more = unknown + others
     return f"{first} (and {len(more)} more)" if more else first
 
 
-def _unknown_key(
-    location: Location, model: type[BaseModel], data: Mapping[str, Any]
-) -> tuple[str, Location | None]:
+def _unknown_key(location: Location, model: type[BaseModel], data: Mapping[str, Any]) -> tuple[str, Location | None]:
     *parents, key = location
     known = list(_model_at(parents, model, data).model_fields)
     field = _dotted(location, data)
@@ -261,11 +247,7 @@ def _model_at(location: Sequence[int | str], model: type[BaseModel], data: Any) 
             here = get_args(here)[1]
         here = _without_none(here)
         if get_origin(here) in (Union, UnionType) and _is_tag(step, data):
-            here = next(
-                member
-                for member in get_args(here)
-                if step in get_args(member.model_fields["kind"].annotation)
-            )
+            here = next(member for member in get_args(here) if step in get_args(member.model_fields["kind"].annotation))
             continue
         data = _child(data, step)
     return here

@@ -44,9 +44,7 @@ def play_history(task: HistoryTask, tick: Tick) -> HistoryResult:
     """Play a shard's history."""
     state = opening_state(task.world, 0)
     impressions = Impressions()
-    simulation = Simulation(
-        task.world, state, task.logger, TopSlots(), [impressions], lambda day: tick()
-    )
+    simulation = Simulation(task.world, state, task.logger, TopSlots(), [impressions], lambda day: tick())
     simulation.run(0, task.end_day)
     return HistoryResult(impressions.columns(), state, simulation.visits)
 
@@ -142,7 +140,12 @@ def play_arms(task: ArmsTask, tick: Tick) -> ArmsResult:
 
 
 def _play(
-    world: World, state: State, policy: RegisteredPolicy, recorder: Recorder, span: tuple[int, int], tick: Tick
+    world: World,
+    state: State,
+    policy: RegisteredPolicy,
+    recorder: Recorder,
+    span: tuple[int, int],
+    tick: Tick,
 ) -> VisitCount:
     if policy.knows_truth:
         policy.bind_truth(Truth(world, state))  # type: ignore[attr-defined]

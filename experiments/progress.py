@@ -53,9 +53,7 @@ class LineProgress:
         """See ``Progress``."""
         begun = time.monotonic()
         yield self
-        self._console.print(
-            f"{name}: done in {time.monotonic() - begun:.1f} s", markup=False, highlight=False
-        )
+        self._console.print(f"{name}: done in {time.monotonic() - begun:.1f} s", markup=False, highlight=False)
 
     def advance(self, steps: int = 1) -> None:
         """See ``Progress``."""

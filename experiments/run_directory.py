@@ -22,8 +22,10 @@ from experiments.loading import UserError, read_mapping
 CONFIG: Final = "config.yaml"
 MANIFEST: Final = "manifest.json"
 RESULTS: Final = "results.json"
+EVALUATION: Final = "evaluation.json"
 REPORT: Final = "report.html"
 USER_DAYS: Final = "user_days.parquet"
+COUNTERFACTUALS: Final = "counterfactuals.parquet"
 PARTS: Final = "parts"
 LOG: Final = "log"
 
@@ -46,9 +48,7 @@ class RunDirectory:
     config: dict[str, Any]
 
     @classmethod
-    def open(
-        cls, out: Path | None, name: str, resolved: dict[str, Any], *, force: bool = False
-    ) -> "RunDirectory":
+    def open(cls, out: Path | None, name: str, resolved: dict[str, Any], *, force: bool = False) -> "RunDirectory":
         """The folder for a run of this config: new, or to be resumed, or complete and to be shown.
 
         Args:
@@ -71,9 +71,7 @@ class RunDirectory:
             if config.exists() and force:
                 directory._discard()
             elif config.exists() and canonical(read_mapping(config)) != canonical(resolved):
-                raise UserError(
-                    f"{path}: holds a run of another config; give another --out, or --force to replace it"
-                )
+                raise UserError(f"{path}: holds a run of another config; give another --out, or --force to replace it")
         except OSError as error:
             raise _unwritable(path, error) from error
         if not (path / CONFIG).exists():
@@ -91,9 +89,7 @@ class RunDirectory:
             raise UserError(f"{path}: not a run directory; give a folder that `testbed run` has written")
         directory = cls(path, read_mapping(path / CONFIG))
         if not directory.complete:
-            raise UserError(
-                f"{path}: the run is unfinished; finish it with `testbed run {path / CONFIG} --out {path}`"
-            )
+            raise UserError(f"{path}: the run is unfinished; finish it with `testbed run {path / CONFIG} --out {path}`")
         return directory
 
     @property
@@ -101,13 +97,13 @@ class RunDirectory:
         """Whether the run was carried to its end."""
         return (self.path / MANIFEST).is_file()
 
-    def read_results(self) -> dict[str, Any]:
-        """What ``results.json`` holds.
+    def read_results(self, name: str = RESULTS) -> dict[str, Any]:
+        """What ``results.json``, or ``evaluation.json``, holds.
 
         Raises:
             UserError: if it is missing or damaged.
         """
-        path = self.path / RESULTS
+        path = self.path / name
         try:
             results = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -166,7 +162,7 @@ class RunDirectory:
 
     def _discard(self) -> None:
         """Remove an earlier run and nothing else; the manifest first, so that it never looks complete."""
-        for name in (MANIFEST, RESULTS, REPORT, USER_DAYS):
+        for name in (MANIFEST, RESULTS, EVALUATION, REPORT, USER_DAYS, COUNTERFACTUALS):
             (self.path / name).unlink(missing_ok=True)
         for name in (PARTS, LOG):
             shutil.rmtree(self.path / name, ignore_errors=True)

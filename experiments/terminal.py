@@ -80,9 +80,7 @@ def print_evaluation(console: Console, evaluation: Mapping[str, Any]) -> None:
     console.print()
     pairs = _table()
     for heading in ("Metric", "Second − first", "Difference", "p"):
-        pairs.add_column(
-            _text(console, heading), justify="right" if heading in ("Difference", "p") else "left"
-        )
+        pairs.add_column(_text(console, heading), justify="right" if heading in ("Difference", "p") else "left")
     for row in evaluation["comparisons"]:
         pairs.add_row(
             _text(console, row["metric"]),
@@ -155,11 +153,7 @@ def _truth(row: Mapping[str, Any], unit: str) -> str:
     truth = row.get("truth")
     if not truth:
         return words.NOTHING
-    value = (
-        words.percent(truth["lift"])
-        if words.known(truth.get("lift"))
-        else words.signed(truth.get("effect"), unit)
-    )
+    value = words.percent(truth["lift"]) if words.known(truth.get("lift")) else words.signed(truth.get("effect"), unit)
     return value + {True: " ✓", False: " ✗"}.get(truth.get("covered"), "")
 
 

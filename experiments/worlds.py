@@ -45,8 +45,10 @@ def build_world(
 
     Args:
         config: the ``world`` section.
-        start, days: of the horizon; None takes the log's own.
-        scenario, slots: what a page is.
+        start: day 0; None takes the log's own.
+        days: of the horizon; None goes to the log's end.
+        scenario: "item" or "feed".
+        slots: positions on a page.
         seed: of all draws.
 
     Raises:

@@ -104,14 +104,10 @@ def compare(
             found = estimate(metric, of_arm[control], of_arm[treatment], alpha, cuped)
             unobserved = found.users_control + found.users_treatment == 0
             if metric.needs_days and unobserved and present & {control, treatment}:
-                reason = (
-                    f"no user was observed {metric.needs_days} days; lengthen horizon.days or follow_up_days"
-                )
+                reason = f"no user was observed {metric.needs_days} days; lengthen horizon.days or follow_up_days"
                 found = replace(found, method=reason)
             comparisons.append(
-                Comparison(
-                    metric=metric.name, control=control, treatment=treatment, p_adjusted=None, **asdict(found)
-                )
+                Comparison(metric=metric.name, control=control, treatment=treatment, p_adjusted=None, **asdict(found))
             )
     return corrected(comparisons, correction)
 

@@ -85,9 +85,7 @@ def arm_aggregates(
     return {arm: read_aggregates(rows.filter(pl.col("arm") == arm), None, **needed._asdict()) for arm in arms}
 
 
-def estimate(
-    metric: Metric, control: Aggregates, treatment: Aggregates, alpha: float, cuped: bool
-) -> Estimate:
+def estimate(metric: Metric, control: Aggregates, treatment: Aggregates, alpha: float, cuped: bool) -> Estimate:
     """Compare two arms on one metric; cases that cannot be tested come back with the reason, not as an error.
 
     Args:
@@ -132,9 +130,7 @@ def estimate(
         effect=finite(result.effect_size),
         ci=_interval(result.effect_size_ci_lower, result.effect_size_ci_upper),
         lift=finite(result.rel_effect_size) if has_lift else None,
-        lift_ci=_interval(result.rel_effect_size_ci_lower, result.rel_effect_size_ci_upper)
-        if has_lift
-        else None,
+        lift_ci=_interval(result.rel_effect_size_ci_lower, result.rel_effect_size_ci_upper) if has_lift else None,
         p_value=finite(result.pvalue),
         method=method,
         variance_reduction=reduction,
@@ -181,8 +177,7 @@ def _variance_reduction(
     columns = (metric.numerator, metric.denominator, numerator, denominator)
     slope = pooled.ratio_cov(*columns) / spread
     explained = sum(
-        (2.0 * slope * arm.ratio_cov(*columns) - slope * slope * arm.ratio_var(numerator, denominator))
-        / arm.count()
+        (2.0 * slope * arm.ratio_cov(*columns) - slope * slope * arm.ratio_var(numerator, denominator)) / arm.count()
         for arm in (control, treatment)
     )
     reduction = float(explained / plain_variance)

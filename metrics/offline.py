@@ -193,8 +193,7 @@ def paired_bootstrap(
     point = columns[1:].sum(axis=1) / requests.sum()
 
     policies = {
-        name: {"value": float(point[i]), "ci": [float(lower[i]), float(upper[i])]}
-        for i, name in enumerate(names)
+        name: {"value": float(point[i]), "ci": [float(lower[i]), float(upper[i])]} for i, name in enumerate(names)
     }
     comparisons = []
     for i, (a, b) in enumerate(pairs, start=len(names)):
@@ -252,14 +251,10 @@ def _check(ranked: Ids, lists: ItemLists, k: int) -> None:
 
 def _check_targets(sizes: Ids) -> None:
     if (sizes == 0).any():
-        raise ValueError(
-            f"targets: request {int(np.argmin(sizes))} has none (leave out requests without a target)"
-        )
+        raise ValueError(f"targets: request {int(np.argmin(sizes))} has none (leave out requests without a target)")
 
 
-def _check_bootstrap(
-    values_by_policy: Mapping[str, Floats], cluster: Ids, replicates: int, alpha: float
-) -> None:
+def _check_bootstrap(values_by_policy: Mapping[str, Floats], cluster: Ids, replicates: int, alpha: float) -> None:
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha: {alpha} (must lie between 0 and 1)")
     if replicates < 1:

@@ -25,9 +25,7 @@ class SampleRatio:
     ok: bool
 
 
-def sample_ratio(
-    users_by_arm: Mapping[str, int], shares: Mapping[str, float], threshold: float = 0.001
-) -> SampleRatio:
+def sample_ratio(users_by_arm: Mapping[str, int], shares: Mapping[str, float], threshold: float = 0.001) -> SampleRatio:
     """Test the arms' user counts against their shares, all arms at once.
 
     Args:

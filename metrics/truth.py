@@ -36,9 +36,7 @@ def true_effects(
     tables = {arm: totals.sort("user") for arm, totals in totals_by_arm.items()}
     for arm, table in tables.items():
         if not np.array_equal(table["user"].to_numpy(), tables[control]["user"].to_numpy()):
-            raise ValueError(
-                f"totals_by_arm.{arm}: users differ from those of {control!r} (must be the same)"
-            )
+            raise ValueError(f"totals_by_arm.{arm}: users differ from those of {control!r} (must be the same)")
 
     effects = {}
     for metric in metrics:

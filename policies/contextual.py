@@ -17,7 +17,16 @@ from policies.lifts import cells, log_lifts
 from policies.ranking import VisitRanking, select_top
 from policies.registry import register_policy
 from policies.utility import UtilityParams, fit_blend, fit_tables
-from simulator.batches import NO_ITEM, Floats, InteractionLog, Ints, Ints32, ObservedCatalog, ObservedUsers, Requests
+from simulator.batches import (
+    NO_ITEM,
+    Floats,
+    InteractionLog,
+    Ints,
+    Ints32,
+    ObservedCatalog,
+    ObservedUsers,
+    Requests,
+)
 from simulator.environment.context import ObservedContext
 from simulator.parameters import Parameters
 
@@ -70,9 +79,7 @@ class ContextLifts:
         first, last = (int(day.min()), int(day.max()) + 1) if len(day) else (0, 1)
         span = last - first
         groups = span * (int(city.max(initial=0)) + 1)
-        where, group, total = cells(
-            category, clicked.astype(float), city * span + day - first, groups, categories
-        )
+        where, group, total = cells(category, clicked.astype(float), city * span + day - first, groups, categories)
         levels = context_levels(context, group // span, group % span + first)
         self._lifts = [log_lifts(where, total, level, categories, prior) for level in levels]
 
@@ -82,10 +89,7 @@ class ContextLifts:
         parts = [level @ lifts for level, lifts in zip(levels, self._lifts, strict=True)]
         return np.stack(parts, axis=-1)
 
-
-    def of_examples(
-        self, city: Ints, day: Ints, category: Ints32, context: ObservedContext
-    ) -> Floats:
+    def of_examples(self, city: Ints, day: Ints, category: Ints32, context: ObservedContext) -> Floats:
         """The same for the one category of each example, float64 [examples, 3]."""
         key = city * (int(day.max(initial=0)) + 1) + day
         _, first, inverse = np.unique(key, return_index=True, return_inverse=True)

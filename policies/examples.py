@@ -46,7 +46,8 @@ def draw_examples(log: InteractionLog, users: int, items: int, most: int, seed: 
 
     Args:
         log: the history.
-        users, items: how many there are.
+        users: how many there are.
+        items: how many there are.
         most: examples wanted at the most, roughly.
         seed: of the draw.
     """
@@ -73,7 +74,8 @@ def draw_examples(log: InteractionLog, users: int, items: int, most: int, seed: 
     user, visit, item, time = user[chosen], visit[chosen], item[chosen], time[chosen]
     clicked, position = clicked[chosen], position[chosen]
     by = np.lexsort((position, time, visit, user))
-    user, visit, item, time, clicked, position = (a[by] for a in (user, visit, item, time, clicked, position))
+    user, visit, item, time = user[by], visit[by], item[by], time[by]
+    clicked, position = clicked[by], position[by]
     first = np.ones(len(user), np.bool_)
     first[1:] = (user[1:] != user[:-1]) | (visit[1:] != visit[:-1])
     return Examples(

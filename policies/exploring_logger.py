@@ -101,9 +101,9 @@ class ExploringLogger(RegisteredPolicy):
         """Learn which items a category has; nothing else is known before the first log."""
         self._category = catalog.category
         self._members: Ints32 = np.argsort(catalog.category, kind="stable").astype(np.int32)
-        self._offset = np.searchsorted(
-            catalog.category[self._members], np.arange(catalog.categories + 1)
-        ).astype(np.int64)
+        self._offset = np.searchsorted(catalog.category[self._members], np.arange(catalog.categories + 1)).astype(
+            np.int64
+        )
         self._key = stream_key(self.seed, "policy/exploring_logger")
 
     def candidates(self, requests: Requests) -> Candidates:

@@ -41,7 +41,7 @@ class Tables(NamedTuple):
         category: int32 [items]; department: int32 [categories].
         category_top: best items of each category by appeal, int32 [categories, width], -1 where it has fewer.
         global_top: best items of all, int32 [width].
-        gender_lift, age_lift, household_lift: log-lifts, float64 [codes + 1, categories]; the last row (0) is "unknown".
+        gender_lift, age_lift, household_lift: log-lifts, float64 [codes + 1, categories]; the last row is "unknown".
         half_life: days in which an interaction loses half of its weight.
     """
 
@@ -131,9 +131,7 @@ def gather(
 
 
 @njit(cache=True)
-def release(
-    event_item: Ints32, shown_item: Ints32, size: int, t: Tables, s: Scratch
-) -> None:
+def release(event_item: Ints32, shown_item: Ints32, size: int, t: Tables, s: Scratch) -> None:
     """Zero what ``gather`` (and the widening of the pool) touched."""
     for n in range(size):
         item = s.pool[n]
@@ -164,9 +162,7 @@ def fill(
     out[4] = np.sqrt(s.own[item] / total)
     out[5] = s.shown[item]
     out[6] = s.bought[category]
-    out[7] = (
-        t.gender_lift[gender, category] + t.age_lift[age_band, category] + t.household_lift[household, category]
-    )
+    out[7] = t.gender_lift[gender, category] + t.age_lift[age_band, category] + t.household_lift[household, category]
 
 
 @njit(cache=True)
@@ -334,7 +330,8 @@ def rank_requests(
 
     Args:
         requests: who asks.
-        tables, weight: of the fit; weight float64 [NF].
+        tables: of the fit.
+        weight: of the fit, float64 [NF].
         width: items wanted.
         extra: further items to consider, int32 [requests, any], -1 as padding.
         bonus_row: which row of ``bonus`` is a request's, int32 [requests].

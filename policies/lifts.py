@@ -10,9 +10,7 @@ import numpy as np
 from simulator.batches import Floats, Ints, Ints32
 
 
-def log_lifts(
-    category: Ints32, clicked: Floats, level: Floats, categories: int, prior: float
-) -> Floats:
+def log_lifts(category: Ints32, clicked: Floats, level: Floats, categories: int, prior: float) -> Floats:
     """Log-lift of each category under each circumstance, float64 [circumstances, categories].
 
     Expected clicks take the category's own rate and the circumstance's own overall effect into account, so a lift
@@ -30,7 +28,8 @@ def log_lifts(
     np.add.at(clicks, category, clicked[:, :1] * level)
     np.add.at(shown, category, clicked[:, 1:] * level)
     rate = (np.bincount(category, clicked[:, 0], categories) + 1.0) / (
-        np.bincount(category, clicked[:, 1], categories) + 1.0 / max(clicked[:, 0].sum() / max(clicked[:, 1].sum(), 1), 1e-9)
+        np.bincount(category, clicked[:, 1], categories)
+        + 1.0 / max(clicked[:, 0].sum() / max(clicked[:, 1].sum(), 1), 1e-9)
     )
     expected = shown * rate[:, None]
     overall = clicks.sum(axis=0) / np.maximum(expected.sum(axis=0), 1e-9)
@@ -38,9 +37,7 @@ def log_lifts(
     return np.log((clicks + prior) / (expected + prior)).T
 
 
-def cells(
-    category: Ints32, clicked: Floats, group: Ints, groups: int, categories: int
-) -> tuple[Ints32, Ints, Floats]:
+def cells(category: Ints32, clicked: Floats, group: Ints, groups: int, categories: int) -> tuple[Ints32, Ints, Floats]:
     """Sum examples into cells of (group, category).
 
     Returns:

@@ -41,7 +41,11 @@ class VisitRanking(RegisteredPolicy):
 
 @njit(cache=True)
 def select_top(
-    pool: Ints32, score: npt.NDArray[np.float64], size: int, out_items: Ints32, out_scores: npt.NDArray[np.float64]
+    pool: Ints32,
+    score: npt.NDArray[np.float64],
+    size: int,
+    out_items: Ints32,
+    out_scores: npt.NDArray[np.float64],
 ) -> None:
     """Write the best of the first ``size`` pool entries, descending, ties by lower item index; the rest is padding."""
     width = len(out_items)

@@ -17,7 +17,7 @@ ENTRY_POINTS = "recgpt_testbed.policies"
 """Entry-point group: the name is the policy's, the value the module whose import registers it."""
 
 
-class UnknownPolicy(ValueError):
+class UnknownPolicyError(ValueError):
     """No policy of that name is registered."""
 
 
@@ -85,7 +85,7 @@ def policy_class(name: str) -> type[RegisteredPolicy]:
     """The class registered as ``name``; its module is imported now if it was not.
 
     Raises:
-        UnknownPolicy: there is none; the message lists the known.
+        UnknownPolicyError: there is none; the message lists the known.
         ImportError: an entry point's module does not register the name it was announced under.
     """
     if name not in _POLICIES:
@@ -94,7 +94,7 @@ def policy_class(name: str) -> type[RegisteredPolicy]:
             if name not in _POLICIES:
                 raise ImportError(f"entry point {entry_point.value!r} registers no policy named {name!r}")
     if name not in _POLICIES:
-        raise UnknownPolicy(f"unknown policy {name!r}; known: {', '.join(policy_names())}")
+        raise UnknownPolicyError(f"unknown policy {name!r}; known: {', '.join(policy_names())}")
     return _POLICIES[name]
 
 

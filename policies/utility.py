@@ -59,15 +59,15 @@ def item_neighbours(
     """Most similar other items by cosine of ALS item factors: int32 and float64 [items, neighbours]."""
     weight = np.where(log.kind == BUY, 4.0, np.where(log.kind == CART, 2.0, 1.0)).astype(np.float32)
     matrix = csr_matrix((weight, (log.user, log.item)), shape=(users, items))
-    model = AlternatingLeastSquares(
-        factors=params.factors,
-        regularization=params.regularization,
-        iterations=params.iterations,
-        num_threads=1,
-        random_state=seed % (1 << 32),
-    )
     count = min(params.neighbours, items - 1)
     with threadpool_limits(1, "blas"):
+        model = AlternatingLeastSquares(
+            factors=params.factors,
+            regularization=params.regularization,
+            iterations=params.iterations,
+            num_threads=1,
+            random_state=seed % (1 << 32),
+        )
         model.fit(matrix, show_progress=False)
         neighbour, similarity = model.similar_items(np.arange(items), N=count + 1)
     itself = neighbour == np.arange(items)[:, None]
@@ -90,7 +90,7 @@ def best_of_categories(appeal: Floats, category: Ints32, categories: int, width:
 def profile_lifts(
     examples: Examples, codes: Ints32, names: tuple[str, ...], category: Ints32, categories: int, prior: float
 ) -> Floats:
-    """Log-lifts of categories by one declared attribute, float64 [codes + 1, categories]; unknown (-1) is the last row."""
+    """Log-lifts of categories by one declared attribute, float64 [codes + 1, categories]; the last row is "unknown"."""
     user = examples.visit_user[examples.visit]
     group = np.where(codes[user] < 0, len(names), codes[user]).astype(np.int64)
     where, code, total = cells(
@@ -109,9 +109,7 @@ def fit_tables(
     neighbour, similarity = item_neighbours(log, len(users.user), catalog.items, params, seed)
 
     def lifts(codes: Ints32, names: tuple[str, ...]) -> Floats:
-        return profile_lifts(
-            examples, codes, names, catalog.category, catalog.categories, params.lift_prior
-        )
+        return profile_lifts(examples, codes, names, catalog.category, catalog.categories, params.lift_prior)
 
     return Tables(
         neighbour=neighbour,
@@ -132,19 +130,22 @@ def fit_blend(features: Floats, examples: Examples) -> Floats:
     """Logistic weights of the features, float64 [features], and the intercept behind them.
 
     The position on the page is a covariate of the fit, since people click more at the top whatever is there; it has
-    no place in serving, which is as if at the top. A feature that never varies in the log gets weight 0.
+    no place in serving, which is as if at the top. A feature that never varies in the log, or is the
+    same as an earlier one, gets weight 0.
     """
     weight = np.zeros(features.shape[1] + 1)
     if examples.clicked.all() or not examples.clicked.any():
         weight[FEATURES.index("item appeal")] = 1.0  # nothing to tell apart: appeal alone
         return weight
     columns = np.column_stack([features, np.log1p(examples.position), np.ones(len(features))])
-    varies = np.ptp(columns, axis=0) > 0
-    varies[-1] = True
+    used = np.ptp(columns, axis=0) > 0
+    used[-1] = True
+    for k in range(1, len(used)):  # a twin of an earlier column would leave the weights undetermined
+        used[k] &= not any(np.array_equal(columns[:, k], columns[:, j]) for j in range(k))
     with threadpool_limits(1, "blas"):
-        model = sm.GLM(examples.clicked.astype(float), columns[:, varies], family=sm.families.Binomial())
+        model = sm.GLM(examples.clicked.astype(float), columns[:, used], family=sm.families.Binomial())
         found = np.zeros(columns.shape[1])
-        found[varies] = model.fit(maxiter=25).params
+        found[used] = model.fit(maxiter=25).params
     weight[:-1], weight[-1] = found[: features.shape[1]], found[-1]
     return weight
 

@@ -29,7 +29,6 @@ COGNITIVE: Final = 1
 CHANNELS: Final = ("utility", "cognitive")
 
 
-
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A view of ``array`` through which it cannot be written."""
     view = array.view()

@@ -1,5 +1,6 @@
-"""The clock: simpy drives days, near-line refreshes and day closes; between two events the traffic pump plays all the
-visits that fall due as struct-of-arrays batches.
+"""The clock: simpy drives days, near-line refreshes and day closes; a traffic pump plays the visits in between.
+
+Between two events all the visits that fall due are played as struct-of-arrays batches.
 
 One Python process a user would cost more than everything else together, so users are not processes: they are rows.
 The engine knows one policy and no arm. Playing two arms is playing two simulations from copies of one state.
@@ -190,9 +191,7 @@ class Simulation:
         items = slates.items
         name = type(self._policy).__name__
         if items.shape != (len(requests), requests.slots):
-            raise PolicyError(
-                f"{name}: slates of shape {items.shape}, wanted {(len(requests), requests.slots)}"
-            )
+            raise PolicyError(f"{name}: slates of shape {items.shape}, wanted {(len(requests), requests.slots)}")
         if items.size and (items.min() < NO_ITEM or items.max() >= self.world.catalog.items):
             raise PolicyError(f"{name}: an item outside 0..{self.world.catalog.items - 1}")
         ordered = np.sort(items, axis=1)
@@ -202,8 +201,6 @@ class Simulation:
 
 def opening_state(world: World, start_day: int) -> State:
     """Users who have done nothing yet, with their first visits at or after ``start_day`` set."""
-    state = new_state(
-        world.users, world.catalog.items, world.behaviour.returning.neutral, start_day * DAY_SECONDS
-    )
+    state = new_state(world.users, world.catalog.items, world.behaviour.returning.neutral, start_day * DAY_SECONDS)
     traffic_of(world).open(state, start_day * DAY_SECONDS)
     return state

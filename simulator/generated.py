@@ -29,7 +29,8 @@ def generate_world(
     """Draw a world. Equal arguments give equal worlds; users, items and cities can be added without moving the others.
 
     Args:
-        users, items: how many.
+        users: how many.
+        items: how many.
         cities: names with a shipped climate; users live in them in equal shares.
         country: ISO code whose holidays count.
         start: day 0.
@@ -46,12 +47,8 @@ def generate_world(
     """
     taxonomy = load_taxonomy()
     environment = build_environment(cities, country, start, days, seed, taxonomy)
-    catalog = generate_catalog(
-        taxonomy, items, behaviour.catalog, behaviour.population.style_dimensions, seed
-    )
-    population = generate_population(
-        taxonomy, users, len(cities), behaviour.population, behaviour.intent, seed
-    )
+    catalog = generate_catalog(taxonomy, items, behaviour.catalog, behaviour.population.style_dimensions, seed)
+    population = generate_population(taxonomy, users, len(cities), behaviour.population, behaviour.intent, seed)
     return World(
         seed=seed,
         days=days,

@@ -27,7 +27,8 @@ class PopulationParameters(Parameters):
 
     interests: int = Field(default=12, ge=1, le=64, description="long-term interest categories of a user")
     interest_concentration: Positive = Field(
-        default=0.5, description="Dirichlet-like concentration of the interest weights; small means few strong interests"
+        default=0.5,
+        description="Dirichlet-like concentration of the interest weights; small means few strong interests",
     )
     style_dimensions: int = Field(default=4, ge=1, le=64, description="dimensions of latent taste within a category")
     visits_per_day: Positive = Field(default=0.55, description="median visits a user and day before satisfaction acts")
@@ -49,11 +50,14 @@ class IntentParameters(Parameters):
 
     long_term: NonNegative = Field(default=0.45, description="mean weight of long-term interests")
     recent: NonNegative = Field(default=0.25, description="mean weight of continuing what was clicked lately")
-    contextual: NonNegative = Field(default=0.30, description="mean weight of what weather, occasions and trends call for")
+    contextual: NonNegative = Field(
+        default=0.30, description="mean weight of what weather, occasions and trends call for"
+    )
     weight_spread: NonNegative = Field(default=0.5, description="log-sd of a user's own weights around the means")
     recent_days: Positive = Field(default=4.0, description="decay time of recent intent, days")
     context_half: Positive = Field(
-        default=12.0, description="total contextual need at which the contextual weight reaches half of its value"
+        default=12.0,
+        description="total contextual need at which the contextual weight reaches half of its value",
     )
 
 
@@ -80,23 +84,33 @@ class ResponseParameters(Parameters):
     buy_base: float = Field(default=-0.9, description="logit of buying a carted item")
     conversion_match: NonNegative = Field(default=0.8, description="what intent match adds to the cart and buy logits")
     extra_views: Share = Field(default=0.2, description="P(one more item-page view) after a click, geometric")
-    extra_quantity: Share = Field(default=0.12, description="P(one more piece) in an order, geometric, 9 pieces at most")
+    extra_quantity: Share = Field(
+        default=0.12, description="P(one more piece) in an order, geometric, 9 pieces at most"
+    )
     refund_base: float = Field(default=-3.0, description="logit of returning an order of average quality")
     refund_quality: NonNegative = Field(default=0.6, description="what one unit of quality takes off the refund logit")
     max_pages: int = Field(default=6, ge=1, le=20, description="pages a visit can have")
-    page_reward: NonNegative = Field(default=0.6, description="what a click on a page adds to the logit of one more page")
+    page_reward: NonNegative = Field(
+        default=0.6, description="what a click on a page adds to the logit of one more page"
+    )
     page_weariness: NonNegative = Field(default=0.35, description="what each page takes off that logit")
-    visit_reward: Positive = Field(default=0.9, description="visit satisfaction = 1 - exp(-reward x value of the visit)")
+    visit_reward: Positive = Field(
+        default=0.9, description="visit satisfaction = 1 - exp(-reward x value of the visit)"
+    )
 
 
 class ReturnParameters(Parameters):
-    """When users come back: a thinned Poisson process whose intensity remembers satisfaction (Lewis and Shedler 1979)."""
+    """When users come back: a thinned Poisson process that remembers satisfaction (Lewis and Shedler 1979)."""
 
     memory: Share = Field(default=0.25, description="how far one visit moves satisfaction (exponential average)")
     memory_days: Positive = Field(default=10.0, description="time in which satisfaction drifts back to neutral, days")
-    sensitivity: NonNegative = Field(default=1.0, description="intensity = base x exp(sensitivity x (satisfaction - neutral))")
+    sensitivity: NonNegative = Field(
+        default=1.0, description="intensity = base x exp(sensitivity x (satisfaction - neutral))"
+    )
     neutral: Share = Field(default=0.25, description="satisfaction that neither raises nor lowers the intensity")
-    churn_base: float = Field(default=-5.5, description="logit of leaving for good after a visit at neutral satisfaction")
+    churn_base: float = Field(
+        default=-5.5, description="logit of leaving for good after a visit at neutral satisfaction"
+    )
     churn_sensitivity: NonNegative = Field(default=4.0, description="what dissatisfaction adds to that logit")
 
 
@@ -105,7 +119,9 @@ class FeedParameters(Parameters):
 
     other_share: Share = Field(default=0.4, description="share of a feed page's positions taken by other cards")
     other_appeal: Share = Field(default=0.12, description="P(an examined other card is opened)")
-    other_distraction: Share = Field(default=0.3, description="P(an opened card ends attention to the rest of the page)")
+    other_distraction: Share = Field(
+        default=0.3, description="P(an opened card ends attention to the rest of the page)"
+    )
     other_reward: NonNegative = Field(default=0.25, description="value of an opened card to the visit's satisfaction")
 
 

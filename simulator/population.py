@@ -119,7 +119,7 @@ def draw_interests(
 def draw_traits(
     user: Ints, population: PopulationParameters, intent: IntentParameters, seed: int
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """The traits that are drawn alike in every world: taste, prices, novelty, patience, rate, sensitivities, weights."""
+    """Traits drawn alike in every world: taste, prices, novelty, patience, rate, sensitivities, intent weights."""
 
     def normal(name: str, columns: int | None = None) -> Floats:
         stream = Stream(seed, f"population/{name}")

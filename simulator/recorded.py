@@ -11,10 +11,20 @@ from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
+import numpy.typing as npt
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import svds
 
-from simulator.batches import BUY, Floats, InteractionLog, Ints, Ints32, ObservedCatalog, ObservedUsers, read_only
+from simulator.batches import (
+    BUY,
+    Floats,
+    InteractionLog,
+    Ints,
+    Ints32,
+    ObservedCatalog,
+    ObservedUsers,
+    read_only,
+)
 from simulator.catalog import Catalog
 from simulator.datasets.interactions import DatasetError, PurchaseLog
 from simulator.engine import opening_state
@@ -107,8 +117,7 @@ def top_shares(user: Ints, category: Ints32, users: int, categories: int, width:
     counts = csr_matrix((np.ones(len(user)), (user, category)), shape=(users, categories)).toarray()
     top = np.argsort(-counts, axis=1, kind="stable")[:, :width]
     share = np.take_along_axis(counts, top, axis=1)
-    top = np.where(share > 0, top, -1).astype(np.int32)
-    return top, share / np.maximum(share.sum(axis=1, keepdims=True), 1.0)
+    return np.where(share > 0, top, -1).astype(np.int32), share / np.maximum(share.sum(axis=1, keepdims=True), 1.0)
 
 
 def build_recorded_world(
@@ -130,7 +139,11 @@ def build_recorded_world(
         start: day 0; the log's first day if None. Earlier purchases are left out and counted.
         days: of the horizon; to the log's last day if None.
         country: ISO code whose holidays count.
-        scenario, slots, currency, behaviour, seed: as in ``generated.generate_world``.
+        scenario: "item" or "feed".
+        slots: positions on a page.
+        currency: what prices are in.
+        behaviour: the parameters.
+        seed: of all draws.
 
     Raises:
         DatasetError: the log cannot be read, or does not reach to the end of the horizon.
@@ -153,6 +166,7 @@ def build_recorded_world(
     inside = (time >= 0) & (time < days * DAY_SECONDS)
     counts = {**source.counts, "rows_outside_horizon": int((~inside).sum())}
     users, items, categories = len(source.user_codes), len(source.item_codes), len(source.category_names)
+    visits, baskets = _visits(source, time, inside, users)
     world = World(
         seed=seed,
         days=days,
@@ -166,7 +180,8 @@ def build_recorded_world(
         ),
         needs=no_needs(len(set(source.user_country)), days, categories),
         behaviour=behaviour,
-        **_visits(source, time, inside, users),
+        visits=visits,
+        baskets=baskets,
     )
     log = InteractionLog(
         start_day=0,
@@ -200,9 +215,7 @@ def _catalog(source: PurchaseLog, start: date, behaviour: BehaviourParameters, s
 
 def _styles(source: PurchaseLog, behaviour: BehaviourParameters, seed: int) -> tuple[Floats, Floats]:
     users, items = len(source.user_codes), len(source.item_codes)
-    return latent_styles(
-        source.user, source.item, users, items, behaviour.population.style_dimensions, seed
-    )
+    return latent_styles(source.user, source.item, users, items, behaviour.population.style_dimensions, seed)
 
 
 def _population(source: PurchaseLog, behaviour: BehaviourParameters, seed: int) -> Population:
@@ -229,7 +242,9 @@ def _population(source: PurchaseLog, behaviour: BehaviourParameters, seed: int) 
     )
 
 
-def _visits(source: PurchaseLog, time: Ints, inside: np.ndarray, users: int) -> dict[str, RecordedVisits | Baskets]:
+def _visits(
+    source: PurchaseLog, time: Ints, inside: npt.NDArray[np.bool_], users: int
+) -> tuple[RecordedVisits, Baskets]:
     """Arrival times and basket categories inside the horizon, by user and time."""
     rows = np.flatnonzero(inside)
     rows = rows[np.lexsort((rows, source.visit[rows], source.user[rows]))]
@@ -239,4 +254,4 @@ def _visits(source: PurchaseLog, time: Ints, inside: np.ndarray, users: int) -> 
     offset = np.searchsorted(source.user[rows][first], np.arange(users + 1)).astype(np.int64)
     entry = np.append(np.flatnonzero(first), len(rows)).astype(np.int64)
     baskets = Baskets(offset, entry, source.category[source.item[rows]])
-    return {"visits": RecordedVisits(offset, time[rows][first]), "baskets": baskets}
+    return RecordedVisits(offset, time[rows][first]), baskets

@@ -254,9 +254,7 @@ def _respond(
                         refund = logistic(c.refund_base - c.refund_quality * items.quality[item])
                         if to_unit(mix(item_key, _REFUND)) < refund:
                             refunded[n, k] = value[n, k]
-                    state.visit_value[r] += (
-                        VALUE_CLICK + VALUE_CART * carted[n, k] + VALUE_BUY * bought[n, k]
-                    )
+                    state.visit_value[r] += VALUE_CLICK + VALUE_CART * carted[n, k] + VALUE_BUY * bought[n, k]
             k += 1
             if k == slots:
                 break
@@ -287,7 +285,9 @@ def respond(
     """Show one page to each row and let its user answer; histories and the visit's value move on in ``state``.
 
     Args:
-        users, items, needs: the truth.
+        users: their truth.
+        items: their truth.
+        needs: what contexts call for.
         state: moving state of the same rows.
         row: rows answering, int64 [requests], each at most once.
         time: seconds since the horizon's start, int64 [requests].

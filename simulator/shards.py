@@ -28,7 +28,7 @@ TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 
 
-class WorkerDied(RuntimeError):
+class WorkerDiedError(RuntimeError):
     """A worker process ended without an answer (killed from outside, or out of memory)."""
 
 
@@ -71,9 +71,7 @@ class ShardPool:
             self._queue = context.SimpleQueue()
             self._executor = ProcessPoolExecutor(workers, context, _start_worker, (self._queue,))
 
-    def map(
-        self, work: Callable[[TaskT, Tick], ResultT], tasks: Sequence[TaskT], tick: Tick
-    ) -> list[ResultT]:
+    def map(self, work: Callable[[TaskT, Tick], ResultT], tasks: Sequence[TaskT], tick: Tick) -> list[ResultT]:
         """Results of ``work(task, tick)`` in the order of the tasks.
 
         Args:
@@ -82,7 +80,7 @@ class ShardPool:
             tick: called here each time a task calls its own ``tick``.
 
         Raises:
-            WorkerDied: a process ended without an answer.
+            WorkerDiedError: a process ended without an answer.
         """
         if self._executor is None:
             return [work(task, tick) for task in tasks]
@@ -94,7 +92,7 @@ class ShardPool:
                 self._drain(tick)
             return [future.result() for future in futures]
         except BrokenProcessPool as error:
-            raise WorkerDied(
+            raise WorkerDiedError(
                 "a worker process ended without an answer (killed, or out of memory); run again, with fewer --workers "
                 "if memory was short"
             ) from error

@@ -71,12 +71,12 @@ def new_state(rows: int, items: int, satisfaction: float, start: int = 0) -> Sta
 
 def copy_state(state: State) -> State:
     """An independent copy, so that another arm can go on from the same moment."""
-    return State(*(array.copy() for array in state))
+    return State._make(array.copy() for array in state)
 
 
 def take_state(state: State, rows: Ints) -> State:
     """A copy of some rows."""
-    return State(*(array[rows] for array in state))
+    return State._make(array[rows] for array in state)
 
 
 def observed_history(state: State) -> ObservedHistory:

@@ -1,13 +1,23 @@
 """What a run writes: one row a user and day with a visit, and the log of impressions."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from simulator.batches import BUY, CART, CLICK, ImpressionLog, InteractionLog, Ints, Requests, Responses, Slates
+from simulator.batches import (
+    BUY,
+    CART,
+    CLICK,
+    ImpressionLog,
+    InteractionLog,
+    Ints,
+    Requests,
+    Responses,
+    Slates,
+)
 
 COUNTS: Final = ("sessions", "pages", "impressions", "clicks", "ipv", "atc", "orders", "novel_impressions")
 AMOUNTS: Final = ("gmv", "tv")
@@ -47,7 +57,7 @@ class UserDays(Recorder):
     def __init__(self, rows: int, start_day: int, end_day: int) -> None:
         self.start_day = start_day
         shape = (rows, end_day - start_day)
-        self.sums: dict[str, npt.NDArray[np.generic]] = {name: np.zeros(shape, np.int32) for name in COUNTS}
+        self.sums: dict[str, npt.NDArray[Any]] = {name: np.zeros(shape, np.int32) for name in COUNTS}
         self.sums |= {name: np.zeros(shape) for name in AMOUNTS}
 
     def page(self, requests: Requests, slates: Slates, responses: Responses) -> None:
@@ -123,9 +133,7 @@ class Impressions(Recorder):
         return tuple(np.concatenate(column) for column in zip(*self._parts, strict=True))
 
 
-def join_logs(
-    parts: Sequence[tuple[npt.NDArray[np.generic], ...]], start_day: int, end_day: int
-) -> InteractionLog:
+def join_logs(parts: Sequence[tuple[npt.NDArray[np.generic], ...]], start_day: int, end_day: int) -> InteractionLog:
     """The logs of all shards as one, in an order that does not depend on how users were cut into shards."""
     user, visit, item, time, position, kind, propensity = (
         np.concatenate(column) for column in zip(*parts, strict=True)

@@ -28,6 +28,4 @@ class Truth:
 
     def click_logits(self, row: Ints, time: Ints) -> Floats:
         """True logit of a click, given that the item is examined, float64 [rows, items]."""
-        return click_logits(
-            self._users, self._items, self._world.needs, self._state, row, time, self._constants
-        )
+        return click_logits(self._users, self._items, self._world.needs, self._state, row, time, self._constants)

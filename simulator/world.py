@@ -198,6 +198,4 @@ def no_needs(cities: int, days: int, categories: int) -> Needs:
 
 def _with_masses(weather: Floats, occasion: Floats, trend: Floats, audience: npt.NDArray[np.float64]) -> Needs:
     weather, occasion, trend = (np.ascontiguousarray(a) for a in (weather, occasion, trend))
-    return Needs(
-        weather, occasion, trend, audience, weather @ audience.T, occasion @ audience.T, trend @ audience.T
-    )
+    return Needs(weather, occasion, trend, audience, weather @ audience.T, occasion @ audience.T, trend @ audience.T)

@@ -47,9 +47,7 @@ def write_report(directory: "RunDirectory") -> Path:
     elif (directory.path / "evaluation.json").exists():
         html = render_evaluation(_read(directory.path / "evaluation.json"), manifest)
     else:
-        raise ValueError(
-            f"{directory.path}: holds neither results.json nor evaluation.json (finish the run first)"
-        )
+        raise ValueError(f"{directory.path}: holds neither results.json nor evaluation.json (finish the run first)")
     directory.write_text("report.html", html)
     return directory.path / "report.html"
 
@@ -62,9 +60,7 @@ def render_report(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> st
     context = surroundings.context(results)
     if context is not None:
         charts["context"] = context
-    return _render(
-        "experiment", charts, manifest, results=results, daily=daily, has_context=context is not None
-    )
+    return _render("experiment", charts, manifest, results=results, daily=daily, has_context=context is not None)
 
 
 def render_evaluation(evaluation: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:

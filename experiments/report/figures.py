@@ -24,9 +24,7 @@ def forest(results: Mapping[str, Any]) -> Figure:
     for index, name in enumerate(names):
         labels.append(drawing.label(words.title(results, name), x=0, y=-index * pitch, yref="y", size=13))
         if not any(words.known(rows.get((name, arm), {}).get("lift")) for arm in arms):
-            labels.append(
-                drawing.label("no lift to show", x=0.5, y=-index * pitch - 0.4, yref="y", color="@muted")
-            )
+            labels.append(drawing.label("no lift to show", x=0.5, y=-index * pitch - 0.4, yref="y", color="@muted"))
     for number, arm in enumerate(arms):
         xs, ys, plus, minus, hover = [], [], [], [], []
         for index, name in enumerate(names):
@@ -186,9 +184,7 @@ def daily(results: Mapping[str, Any], metric: str) -> Figure:
     name = f"{value} of {drawing.plain(words.title(results, metric))}" + (
         "" if relative else f", {drawing.plain(unit)}"
     )
-    layout["xaxis"] = drawing.axis(
-        type="date", grid=False, title=name, anchor=drawing.nth("y", max(0, len(arms) - 1))
-    )
+    layout["xaxis"] = drawing.axis(type="date", grid=False, title=name, anchor=drawing.nth("y", max(0, len(arms) - 1)))
     return {"data": data, "layout": layout}
 
 
@@ -220,9 +216,7 @@ def dots(evaluation: Mapping[str, Any], metric: str) -> Figure:
     layout["margin"] |= {"t": 24, "b": 28}
     layout["xaxis"] = drawing.axis(tickformat="~g", nticks=5, rangemode="normal")
     layout["yaxis"] = {"visible": False, "range": [-len(names) + 0.2, 0.4], "fixedrange": True}
-    layout["annotations"] = [
-        drawing.label(name, x=0, y=-index, yref="y", size=12) for index, name in enumerate(names)
-    ]
+    layout["annotations"] = [drawing.label(name, x=0, y=-index, yref="y", size=12) for index, name in enumerate(names)]
     data = [
         {
             "type": "scatter",

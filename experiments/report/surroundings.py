@@ -105,9 +105,7 @@ def context(results: Mapping[str, Any]) -> Figure | None:
         ]
         layout["annotations"].append(
             {
-                **drawing.label(
-                    "experiment starts", x=_half(start[:10], -1), y=1, yref="paper", yanchor="bottom"
-                ),
+                **drawing.label("experiment starts", x=_half(start[:10], -1), y=1, yref="paper", yanchor="bottom"),
                 "xref": "x",
                 "xanchor": "right" if start[:10] > dates[len(dates) // 2] else "left",
             }
@@ -115,9 +113,7 @@ def context(results: Mapping[str, Any]) -> Figure | None:
     return {"data": data, "layout": layout}
 
 
-def heat_rows(
-    entries: Sequence[Mapping[str, Any]] | None, label: str
-) -> list[tuple[str, Sequence[float | None]]]:
+def heat_rows(entries: Sequence[Mapping[str, Any]] | None, label: str) -> list[tuple[str, Sequence[float | None]]]:
     """The strongest entries that are ever above zero, in their own order: (label, levels by day)."""
     alive = [
         (str(entry.get(label, "")), entry["level"])
@@ -176,8 +172,7 @@ def _weather(city: Mapping[str, Any], dates: Sequence[str], axis: int) -> list[F
                 "y": rain,
                 "marker": {"color": "@rain"},
                 "hovertext": [
-                    f"{words.day(each)}<br>{words.number(mm)} mm"
-                    for each, mm in zip(dates, rain, strict=False)
+                    f"{words.day(each)}<br>{words.number(mm)} mm" for each, mm in zip(dates, rain, strict=False)
                 ],
                 "hoverinfo": "text",
                 "xaxis": "x",

@@ -266,25 +266,20 @@ def _primary_sentences(results: Mapping[str, Any], row: Comparison | None, word:
         size = f"The difference is {_with_unit(row['effect'], unit_of)}"
         ends = interval(row.get("ci"), unit_of)
     measured = (
-        f"{size} ({level(results['analysis']['alpha'])} interval {ends.replace(NOTHING, 'unknown')}, "
-        f"{p_phrase(row)})."
+        f"{size} ({level(results['analysis']['alpha'])} interval {ends.replace(NOTHING, 'unknown')}, {p_phrase(row)})."
     )
     if truth is None or not known(truth.get("effect")):
         return [measured, "The true effect of this run is not known."]
     return [measured, _truth_sentence(truth, relative, unit_of, row["effect"], word)]
 
 
-def _truth_sentence(
-    truth: Mapping[str, Any], relative: bool, unit_of: str, effect: float, word: Decision
-) -> str:
+def _truth_sentence(truth: Mapping[str, Any], relative: bool, unit_of: str, effect: float, word: Decision) -> str:
     if truth["effect"] == 0:
         alarm = "there was nothing to find" if word == "no evidence" else "this is a false alarm"
         return f"In truth the two do not differ{_where(truth)}: {alarm}."
     in_percent = relative and known(truth.get("lift"))
     value = percent(truth["lift"]) if in_percent else _with_unit(truth["effect"], unit_of)
-    sentence = (
-        f"The true {'lift' if in_percent else 'difference'} on this population is {value}{_where(truth)}"
-    )
+    sentence = f"The true {'lift' if in_percent else 'difference'} on this population is {value}{_where(truth)}"
     if word == "no evidence":
         return f"{sentence}: a difference that this test did not notice."
     if (truth["effect"] > 0) != (effect > 0):
@@ -315,11 +310,7 @@ def _side_sentences(results: Mapping[str, Any], rows: Iterable[Comparison], word
 
 
 def _brief(results: Mapping[str, Any], row: Comparison) -> str:
-    size = (
-        percent(row["lift"])
-        if known(row.get("lift"))
-        else _with_unit(row["effect"], unit(results, row["metric"]))
-    )
+    size = percent(row["lift"]) if known(row.get("lift")) else _with_unit(row["effect"], unit(results, row["metric"]))
     return f"{title(results, row['metric'])} ({size})"
 
 

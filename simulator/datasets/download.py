@@ -79,9 +79,7 @@ def download_online_retail(to: Path, opener: Callable[..., Any] = urllib.request
     except MALFORMED as error:
         raise DatasetError(f"{source}: not the archive expected ({error}); {by_hand}") from error
     except OSError as error:
-        raise DatasetError(
-            f"{target}: cannot be written ({error.strerror}); choose another folder"
-        ) from error
+        raise DatasetError(f"{target}: cannot be written ({error.strerror}); choose another folder") from error
     return target
 
 

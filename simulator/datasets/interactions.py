@@ -99,9 +99,7 @@ class PurchaseLog:
         if not np.array_equal(order, np.arange(rows)):
             raise ValueError("purchase rows: out of order; sort them by time, then user, then item")
         if np.any(self.quantity < 1) or np.any(self.unit_price <= 0):
-            raise ValueError(
-                "quantity, unit_price: some are not positive; leave such rows out and count them"
-            )
+            raise ValueError("quantity, unit_price: some are not positive; leave such rows out and count them")
         if np.any(self.refunded_quantity < 0) or np.any(self.refunded_quantity > self.quantity):
             raise ValueError("refunded_quantity: outside 0..quantity; refund no more than was bought")
         steps = np.diff(self.visit, prepend=-1)

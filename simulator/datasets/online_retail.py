@@ -108,9 +108,7 @@ def _read_text(path: Path) -> str:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DatasetError(f"{path}: damaged or truncated gzip ({error}); {FETCH} again") from error
     except OSError as error:
-        raise DatasetError(
-            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
-        ) from error
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -169,9 +167,7 @@ def _fate() -> pl.Expr:
         & pl.col("UnitPrice").is_finite().fill_null(False)
         & pl.col("when").is_not_null()
     )
-    product = pl.col("StockCode").str.contains(PRODUCT_CODE) & ~pl.col(
-        "Description"
-    ).str.to_uppercase().is_in(SERVICES)
+    product = pl.col("StockCode").str.contains(PRODUCT_CODE) & ~pl.col("Description").str.to_uppercase().is_in(SERVICES)
     return (
         pl.when(~readable)
         .then(pl.lit("unreadable_rows"))
@@ -223,9 +219,7 @@ def _refunds(purchases: pl.DataFrame, cancellations: pl.DataFrame) -> tuple[Inte
     matched = 0
     for user, item, when, quantity in cancelled.iter_rows():
         earlier = (
-            row
-            for row, then in reversed(bought.get((user, item), []))
-            if then <= when and left[row] >= quantity
+            row for row, then in reversed(bought.get((user, item), [])) if then <= when and left[row] >= quantity
         )
         row = next(earlier, None)
         if row is not None:
@@ -241,9 +235,7 @@ def _log(
     refunded: Integers,
     counts: dict[str, int],
 ) -> PurchaseLog:
-    items = (
-        sales.group_by("StockCode").agg(pl.col("time").min(), pl.col("UnitPrice").median()).sort("StockCode")
-    )
+    items = sales.group_by("StockCode").agg(pl.col("time").min(), pl.col("UnitPrice").median()).sort("StockCode")
     users = _most_frequent(sales, "CustomerID", "Country")
     item_codes, user_codes = items["StockCode"], users["CustomerID"]
     titles = _titles(sales, item_codes)

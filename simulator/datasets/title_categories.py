@@ -107,9 +107,7 @@ def derive_categories(titles: Sequence[str], minimum_items: int = 8) -> tuple[Sm
     heads = _settle([_candidates(title, words, motif=False) for title in parsed], minimum_items)
     untyped = [index for index, head in enumerate(heads) if head is None]
     known = frozenset(head.label for head in heads if head)
-    motifs = _settle(
-        [_candidates(parsed[index], words, motif=True) for index in untyped], minimum_items, known
-    )
+    motifs = _settle([_candidates(parsed[index], words, motif=True) for index in untyped], minimum_items, known)
     for index, head in zip(untyped, motifs, strict=True):
         heads[index] = head
 
@@ -135,9 +133,7 @@ def _singular(word: str) -> str:
     return word[:-2] if word.endswith(("sses", "xes", "ches", "shes")) else word[:-1]
 
 
-def _candidates(
-    parsed: tuple[list[str], list[str]], words: Words, motif: bool
-) -> tuple[list[Head], list[Head]]:
+def _candidates(parsed: tuple[list[str], list[str]], words: Words, motif: bool) -> tuple[list[Head], list[Head]]:
     """What a title may sell, best first: the heads before its preposition, last first, and those after it."""
     core, rest = parsed
     return list(_heads(core, words, motif))[::-1], list(_heads(rest, words, motif))
@@ -145,12 +141,7 @@ def _candidates(
 
 def _heads(tokens: list[str], words: Words, motif: bool) -> Iterator[Head]:
     for place, token in enumerate(tokens):
-        if (
-            (token in words.motifs) != motif
-            or token in words.ignored
-            or len(token) < 3
-            or not token[0].isalpha()
-        ):
+        if (token in words.motifs) != motif or token in words.ignored or len(token) < 3 or not token[0].isalpha():
             continue
         if token in words.groups:
             yield Head(words.groups[token], ())
@@ -206,12 +197,8 @@ def _names(heads: list[Head | None], minimum_items: int) -> list[str]:
             bare += pairs[mine[0]]
             named.remove(mine.pop(0))
 
-    triples = Counter(
-        (head.label, head.before[0], head.before[1]) for head in heads if head and len(head.before) > 1
-    )
-    longer = {
-        (label, near): far for (label, near, far), n in triples.items() if n > NEARLY_ALL * pairs[label, near]
-    }
+    triples = Counter((head.label, head.before[0], head.before[1]) for head in heads if head and len(head.before) > 1)
+    longer = {(label, near): far for (label, near, far), n in triples.items() if n > NEARLY_ALL * pairs[label, near]}
     labels = []
     for head in heads:
         pair = (head.label, head.before[0]) if head and head.before else None

@@ -94,9 +94,7 @@ def build_calendar(country: str, start: date, days: int) -> Calendar:
         ValueError: if the country is unknown, ``days`` is under 1, or the horizon leaves the tabulated years.
     """
     if country not in holidays.list_supported_countries(include_aliases=False):
-        raise ValueError(
-            f"country: {country!r} (unknown; use an ISO 3166 two-letter code such as US, GB, CN, DE)"
-        )
+        raise ValueError(f"country: {country!r} (unknown; use an ISO 3166 two-letter code such as US, GB, CN, DE)")
     if days < 1:
         raise ValueError(f"days: {days} (must be at least 1)")
     last = start + timedelta(days=days - 1)
@@ -118,9 +116,7 @@ def build_calendar(country: str, start: date, days: int) -> Calendar:
         rule, weight = _rule_of(occasion["rules"], country)
         occurrences = [] if rule is None else _occurrences(rule, years)
         spans = [((when.start - whole_start).days, when.lasts) for when in occurrences]
-        present = presence(
-            spans, whole_days, occasion["lead_days"], occasion["ready_days"], occasion["after_days"]
-        )
+        present = presence(spans, whole_days, occasion["lead_days"], occasion["ready_days"], occasion["after_days"])
         visits += weight * _extra_visits(spans, present, occasion)
         levels.append(weight * present[window])
         until.append(_days_until(spans, whole_days)[window])
@@ -144,9 +140,7 @@ def build_calendar(country: str, start: date, days: int) -> Calendar:
     )
 
 
-def presence(
-    spans: list[tuple[int, int]], days: int, lead_days: int, ready_days: int, after_days: int
-) -> Floats:
+def presence(spans: list[tuple[int, int]], days: int, lead_days: int, ready_days: int, after_days: int) -> Floats:
     """How present an occasion is on each day, 0 to 1, [days].
 
     People buy before the day. With ``n`` days to go, presence is ``(1 - (n - ready) / (lead - ready + 1)) **
@@ -239,9 +233,7 @@ def _nth_weekday(year: int, month: int, weekday: int, nth: int) -> date:
     return last - timedelta(days=(last.weekday() - weekday) % 7 + 7 * (-nth - 1))
 
 
-def _holiday_days(
-    years: range, country: str, name: str, categories: tuple[str, ...] = ("public",)
-) -> Iterator[date]:
+def _holiday_days(years: range, country: str, name: str, categories: tuple[str, ...] = ("public",)) -> Iterator[date]:
     """The first day of each run that a country lists under an English name (a regular expression)."""
     listed = holidays.country_holidays(country, years=years, language="en_US", categories=tuple(categories))
     previous = date.min

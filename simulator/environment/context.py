@@ -162,8 +162,7 @@ class ObservedContext:
         near = np.flatnonzero(self.days_until[day] <= self.lead_days)
         nearest_first = near[np.argsort(self.days_until[day, near], kind="stable")]
         return ", ".join(
-            f"{self.occasion_titles[index]} {_when(int(self.days_until[day, index]))}"
-            for index in nearest_first
+            f"{self.occasion_titles[index]} {_when(int(self.days_until[day, index]))}" for index in nearest_first
         )
 
     def _trend_words(self, day: int) -> str:
@@ -270,9 +269,7 @@ def build_environment(
         climates = load_climates()
         unknown = [city for city in cities if city not in climates]
         if unknown:
-            raise ValueError(
-                f"cities: {', '.join(unknown)} (no climate; known are {', '.join(sorted(climates))})"
-            )
+            raise ValueError(f"cities: {', '.join(unknown)} (no climate; known are {', '.join(sorted(climates))})")
         weather = simulate_weather([climates[city] for city in cities], start, days, seed)
     else:
         weather = no_weather(len(cities), days)

@@ -84,9 +84,7 @@ def simulate_trends(
     if len(set(topic_keys)) < len(topic_keys):
         raise ValueError("topic_keys: a key occurs twice (keys must differ, since they key a topic's draws)")
     if again.shape != (len(topic_keys),):
-        raise ValueError(
-            f"recurring: shape {again.shape} (must have one entry for each of {len(topic_keys)} topics)"
-        )
+        raise ValueError(f"recurring: shape {again.shape} (must have one entry for each of {len(topic_keys)} topics)")
     if days < 1:
         raise ValueError(f"days: {days} (must be at least 1)")
     if not births_per_day >= 0.0:
@@ -99,9 +97,7 @@ def simulate_trends(
         for day in _birth_days(stream, days, births_per_day, may_return):
             peak = float(_peak(stream.uniform(_DRAW_PEAK, day)))
             births.append(Birth(key, day, peak))
-            level[:, column] = np.maximum(
-                level[:, column], peak * _attention(stream, day, np.arange(days) - day)
-            )
+            level[:, column] = np.maximum(level[:, column], peak * _attention(stream, day, np.arange(days) - day))
     return Trends(tuple(topic_keys), level, tuple(sorted(births, key=lambda birth: (birth.day, birth.topic))))
 
 

@@ -79,9 +79,7 @@ class Climate:
 
     def as_dict(self) -> dict[str, Any]:
         """The parameters as plain lists and numbers, as ``climates.yaml`` holds them."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
-        }
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -146,9 +144,7 @@ def fit_climate(
         ValueError: if the series differ in length, hold gaps (NaN), cover less than a year, are not
             ascending, or a maximum lies under its minimum.
     """
-    rain, high, low, speed = (
-        np.asarray(v, dtype=np.float64) for v in (precipitation, temp_max, temp_min, wind)
-    )
+    rain, high, low, speed = (np.asarray(v, dtype=np.float64) for v in (precipitation, temp_max, temp_min, wind))
     ordinal = np.array([day.toordinal() for day in dates], dtype=np.int64)
     _check_series(name, ordinal, rain, high, low, speed)
 
@@ -214,9 +210,7 @@ def simulate_weather(climates: Sequence[Climate], start: date, days: int, seed: 
     if days < 1:
         raise ValueError(f"days: {days} (must be at least 1)")
     by_city = [_simulate_city(climate, start, days, seed) for climate in climates]
-    rain, high, low, wind = (
-        np.array(series).reshape(len(names), days) for series in zip(*by_city, strict=True)
-    )
+    rain, high, low, wind = (np.array(series).reshape(len(names), days) for series in zip(*by_city, strict=True))
     return Weather(
         temp_max=high,
         temp_min=low,
@@ -294,9 +288,7 @@ def conditions(precipitation: Floats, temp_max: Floats, temp_min: Floats) -> Ind
     return np.where(precipitation >= WET_MM, wet, dry).astype(np.int8)
 
 
-def _simulate_city(
-    climate: Climate, start: date, days: int, seed: int
-) -> tuple[Floats, Floats, Floats, Floats]:
+def _simulate_city(climate: Climate, start: date, days: int, seed: int) -> tuple[Floats, Floats, Floats, Floats]:
     """Precipitation, temp_max, temp_min and wind of one city, each [days]."""
     stream = Stream(seed, f"weather/{climate.name}")
     day = np.arange(-_BURN_IN_DAYS, days, dtype=np.int64)
@@ -325,12 +317,9 @@ def _simulate_city(
         + climate.log_range_on_temp * standard
         + climate.log_range_sd * stream.normal(_DRAW_RANGE, day)
     )
-    log_wind = np.array(climate.log_wind)[month] + np.array(climate.log_wind_sd)[month] * stream.normal(
-        _DRAW_WIND, day
-    )
+    log_wind = np.array(climate.log_wind)[month] + np.array(climate.log_wind_sd)[month] * stream.normal(_DRAW_WIND, day)
     rain, high, low, wind = (
-        np.round(series[_BURN_IN_DAYS:], 1)
-        for series in (rain, high, high - np.exp(log_range), np.exp(log_wind))
+        np.round(series[_BURN_IN_DAYS:], 1) for series in (rain, high, high - np.exp(log_range), np.exp(log_wind))
     )
     return rain, high, low, wind
 
@@ -339,9 +328,7 @@ def _angles_and_months(ordinal: npt.NDArray[np.int64]) -> tuple[Floats, npt.NDAr
     """Angle of the year and month index (January 0) of proleptic Gregorian ordinals, each [days]."""
     calendar_day = np.datetime64("0001-01-01", "D") + (ordinal - 1)
     month = calendar_day.astype("datetime64[M]")
-    day_of_year = (calendar_day - calendar_day.astype("datetime64[Y]").astype("datetime64[D]")).astype(
-        np.float64
-    )
+    day_of_year = (calendar_day - calendar_day.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.float64)
     return 2.0 * np.pi * day_of_year / 365.25, month.astype(np.int64) % 12
 
 
@@ -402,6 +389,4 @@ def _check_series(name: str, ordinal: npt.NDArray[np.int64], *series: Floats) ->
         raise ValueError(f"{name}: missing readings (drop those days)")
     rain, high, low, _ = series
     if np.any(rain < 0.0) or np.any(high < low) or not np.any(rain >= WET_MM):
-        raise ValueError(
-            f"{name}: negative rain, a maximum under its minimum, or no wet day (clean the series)"
-        )
+        raise ValueError(f"{name}: negative rain, a maximum under its minimum, or no wet day (clean the series)")

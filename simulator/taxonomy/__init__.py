@@ -159,9 +159,7 @@ class Taxonomy:
     repeat: Floats
 
 
-def segment_of(
-    gender: npt.ArrayLike, age_band: npt.ArrayLike, household: npt.ArrayLike
-) -> npt.NDArray[np.int64]:
+def segment_of(gender: npt.ArrayLike, age_band: npt.ArrayLike, household: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """The segment of each person: ``(gender * 6 + age_band) * 4 + household``, in 0..47.
 
     Args:
@@ -169,9 +167,7 @@ def segment_of(
         age_band: index into ``AGE_BANDS``.
         household: index into ``HOUSEHOLDS``; the three broadcast together.
     """
-    gender, age_band, household = (
-        np.asarray(index, dtype=np.int64) for index in (gender, age_band, household)
-    )
+    gender, age_band, household = (np.asarray(index, dtype=np.int64) for index in (gender, age_band, household))
     return np.asarray((gender * len(AGE_BANDS) + age_band) * len(HOUSEHOLDS) + household, dtype=np.int64)
 
 
@@ -364,9 +360,7 @@ def _category(department: _Department, entry: _Category) -> Category:
 
 
 def _topic(entry: _Topic) -> Topic:
-    return Topic(
-        name=entry.name, key=entry.key, kind=entry.kind, ages=entry.ages, categories=entry.categories
-    )
+    return Topic(name=entry.name, key=entry.key, kind=entry.kind, ages=entry.ages, categories=entry.categories)
 
 
 def _check_unique(what: str, names: list[str]) -> None:

@@ -143,9 +143,7 @@ def check_refused(result: Result, *parts: str) -> None:
         (["--out", "."], [".: holds files but no run; give another --out"]),
     ],
 )  # fmt: skip
-def test_what_the_user_can_put_right_is_one_line(
-    backstage: Backstage, arguments: list[str], parts: list[str]
-) -> None:
+def test_what_the_user_can_put_right_is_one_line(backstage: Backstage, arguments: list[str], parts: list[str]) -> None:
     """Every mistake in a config or an option ends in one line and exit code 2, before anything runs."""
     check_refused(invoke("run", "small.yaml", *arguments), *parts)
     assert backstage.runs == 0
@@ -161,9 +159,7 @@ def test_run_directory_of_another_config_is_refused(backstage: Backstage) -> Non
     """A folder that holds a run is not overwritten by another config unless forced."""
     assert invoke("run", "small.yaml", "--out", "here").exit_code == 0
     other = ["run", "small.yaml", "--set", "seed=8", "--out", "here"]
-    check_refused(
-        invoke(*other), "here: holds a run of another config; give another --out, or --force to replace it"
-    )
+    check_refused(invoke(*other), "here: holds a run of another config; give another --out, or --force to replace it")
     forced = invoke(*other, "--force")
     assert forced.exit_code == 0
     assert "verdict of seed 8" in forced.stdout
@@ -298,9 +294,7 @@ def test_unknown_options_exit_2() -> None:
 
 def test_help_does_not_load_the_simulator() -> None:
     """The front door opens without the compiler and the data libraries behind it."""
-    code = (
-        "import sys, experiments.cli; print({'numba', 'polars', 'pydantic', 'lightgbm'} & set(sys.modules))"
-    )
+    code = "import sys, experiments.cli; print({'numba', 'polars', 'pydantic', 'lightgbm'} & set(sys.modules))"
     loaded = subprocess.run(  # noqa: S603  the project's own interpreter and code
         [sys.executable, "-c", code],
         capture_output=True,

@@ -68,9 +68,7 @@ def experiment(**changes: Any) -> ExperimentConfig:
     return ExperimentConfig.model_validate(changed(EXPERIMENT, **changes))
 
 
-def refusals(
-    model: type[ExperimentConfig] | type[EvaluationConfig], data: dict[str, Any]
-) -> list[tuple[str, str]]:
+def refusals(model: type[ExperimentConfig] | type[EvaluationConfig], data: dict[str, Any]) -> list[tuple[str, str]]:
     """Where and why a config is refused."""
     with pytest.raises(ValidationError) as caught:
         model.model_validate(data)

@@ -241,9 +241,7 @@ def test_plain_words_stay_words(tmp_path: Path) -> None:
     assert read_mapping(path) == {"country": "NO", "answer": "yes", "start": "2015-10-05", "on": True}
 
 
-def test_data_path_is_sought_here_and_beside_the_config(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_path_is_sought_here_and_beside_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log is looked for from the working directory, then from the config's folder, else refused."""
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
@@ -283,9 +281,7 @@ PLACES = [
 ]
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda children: (
-        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=6), children, max_size=3)
-    ),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=6), children, max_size=3),
     max_leaves=6,
 )
 
@@ -318,9 +314,7 @@ def test_any_value_anywhere_is_accepted_or_refused_in_one_line(
 
 @settings(deadline=None)
 @given(st.text(max_size=60))
-def test_any_text_is_accepted_or_refused_in_one_line(
-    tmp_path_factory: pytest.TempPathFactory, text: str
-) -> None:
+def test_any_text_is_accepted_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     """Whatever a file holds, reading it yields a mapping or a one-line message."""
     path = tmp_path_factory.getbasetemp() / "text.yaml"
     path.write_text(text, encoding="utf-8", errors="replace")

@@ -73,9 +73,7 @@ def comparison(metric: str, treatment: str, lift: float, p: float, truth: float 
         "method": "difference of means, Welch t",
         "variance_reduction": 0.25,
         "users": {"base": 100, treatment: 100},
-        "truth": None
-        if truth is None
-        else {"effect": 0.5 * truth, "lift": truth, "covered": abs(truth - lift) < 0.02},
+        "truth": None if truth is None else {"effect": 0.5 * truth, "lift": truth, "covered": abs(truth - lift) < 0.02},
     }
 
 
@@ -150,10 +148,7 @@ def results(
         "comparisons": comparisons,
         "daily": [
             {
-                **{
-                    key: row[key]
-                    for key in ("metric", "treatment", "effect", "ci", "lift", "lift_ci", "truth")
-                },
+                **{key: row[key] for key in ("metric", "treatment", "effect", "ci", "lift", "lift_ci", "truth")},
                 "day": day,
                 "date": days[day],
                 "control_value": 0.5,
@@ -275,17 +270,13 @@ def test_unknown_numbers_are_shown_as_unknown() -> None:
     given["context"] = {"dates": [], "cities": {}, "occasions": None, "trends": None}
     html = render_report(given, {**MANIFEST, "data": None})
     assert "The primary metric has no estimate (not tested: too few users)." in html
-    assert not re.search(
-        r"\b(None|nan|NaN|null)\b", re.sub(r"<script.*?</script>", "", page_of(html), flags=re.S)
-    )
+    assert not re.search(r"\b(None|nan|NaN|null)\b", re.sub(r"<script.*?</script>", "", page_of(html), flags=re.S))
     assert "context" not in charts_of(html)
 
 
 def test_a_run_without_days_has_no_daily_chart() -> None:
     """Where no metric has a daily value the section is left out."""
-    assert not any(
-        name.startswith("daily") for name in charts_of(render_report({**results(), "daily": []}, MANIFEST))
-    )
+    assert not any(name.startswith("daily") for name in charts_of(render_report({**results(), "daily": []}, MANIFEST)))
 
 
 def test_figures_are_valid_for_plotly() -> None:
@@ -316,9 +307,7 @@ def test_every_colour_has_a_value_in_both_schemes() -> None:
     """Each colour that a figure names is defined by the page's script for light and for dark."""
     script = (Path(figures.__file__).parent / "figures.js").read_text(encoding="utf-8")
     text = json.dumps(charts_of(render_report(results("new", "newer"), MANIFEST)))
-    names = {
-        name for name in re.findall(r'"@([a-z0-9-]+)"', text) if not re.fullmatch(r"(series|band)\d", name)
-    }
+    names = {name for name in re.findall(r'"@([a-z0-9-]+)"', text) if not re.fullmatch(r"(series|band)\d", name)}
     assert {"ink", "paper", "heat-trend"} <= names
     for name in names:
         assert len(re.findall(rf'(?<![\w-])"?{name}"?: ', script)) == 2
@@ -398,9 +387,7 @@ def test_the_verdict_in_words(options: dict[str, Any], headline: str, sentences:
         (1.0, float("nan"), None, True, "not estimable"),
     ],
 )
-def test_the_decision(
-    effect: float | None, p: float | None, p_adjusted: float | None, higher: bool, word: str
-) -> None:
+def test_the_decision(effect: float | None, p: float | None, p_adjusted: float | None, higher: bool, word: str) -> None:
     """The adjusted p-value decides where there is one, and the metric says which direction is good."""
     row = {"effect": effect, "p_value": p, "p_adjusted": p_adjusted}
     assert words.decision(row, {"higher_is_better": higher}, 0.05) == word
@@ -487,11 +474,7 @@ def test_a_browser_draws_the_figures(kind: str, tmp_path: Path) -> None:
     """Opened from a file, the figures have marks, the console stays silent and no attack is an element."""
     assert BROWSER is not None
     page = tmp_path / "report.html"
-    html = (
-        render_report(hostile(), MANIFEST)
-        if kind == "experiment"
-        else render_evaluation(EVALUATION, MANIFEST)
-    )
+    html = render_report(hostile(), MANIFEST) if kind == "experiment" else render_evaluation(EVALUATION, MANIFEST)
     page.write_text(html, encoding="utf-8")
     flags = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "

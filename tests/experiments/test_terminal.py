@@ -9,9 +9,7 @@ from experiments.terminal import print_evaluation, print_verdict
 
 def results(srm: bool = True) -> dict[str, Any]:
     """Results of two treatments: a winner whose title looks like markup, and one without an estimate."""
-    empty = dict.fromkeys(
-        ("effect", "ci", "lift", "lift_ci", "p_value", "p_adjusted", "variance_reduction", "truth")
-    )
+    empty = dict.fromkeys(("effect", "ci", "lift", "lift_ci", "p_value", "p_adjusted", "variance_reduction", "truth"))
     common = {"metric": "gmv", "control": "base", "control_value": 16.4}
     return {
         "name": "a run",
@@ -19,9 +17,7 @@ def results(srm: bool = True) -> dict[str, Any]:
         "horizon": {"experiment_start": "2015-10-19", "experiment_end": "2015-11-16"},
         "world": {"kind": "generated", "users": 50000, "items": 20000},
         "analysis": {"control": "base", "primary": "gmv", "metrics": ["gmv"], "alpha": 0.05},
-        "metrics": {
-            "gmv": {"title": "[red]Gross value[/red]", "unit": "currency a user", "higher_is_better": True}
-        },
+        "metrics": {"gmv": {"title": "[red]Gross value[/red]", "unit": "currency a user", "higher_is_better": True}},
         "arms": {
             "base": {"policy": "popularity", "params": {}, "users": 24000},
             "new": {"policy": "contextual", "params": {"weight": 0.3}, "users": 24100},

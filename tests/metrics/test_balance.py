@@ -23,8 +23,7 @@ def test_balance_agrees_with_welch_and_the_formula(population: Builder) -> None:
     ]
     for row in found:
         control, treatment = (
-            totals.filter(pl.col("arm") == arm)[row["covariate"]].to_numpy()
-            for arm in ("control", "treatment")
+            totals.filter(pl.col("arm") == arm)[row["covariate"]].to_numpy() for arm in ("control", "treatment")
         )
         assert row["p_value"] == pytest.approx(ttest_ind(treatment, control, equal_var=False).pvalue)
         spread = ((control.var(ddof=1) + treatment.var(ddof=1)) / 2) ** 0.5

@@ -34,8 +34,7 @@ def test_each_day_is_its_own_comparison(user_days: Builder) -> None:
     ]
     for row in found[:2]:
         values = [
-            table.filter((pl.col("day") == row["day"]) & (pl.col("arm") == arm))["clicks"].sum() / 200
-            for arm in "ab"
+            table.filter((pl.col("day") == row["day"]) & (pl.col("arm") == arm))["clicks"].sum() / 200 for arm in "ab"
         ]
         assert [row["control_value"], row["treatment_value"]] == pytest.approx(values)
         assert row["effect"] == pytest.approx(values[1] - values[0])
@@ -57,9 +56,7 @@ def test_row_order_changes_nothing(user_days: Builder) -> None:
     """Shuffled rows give the same bytes."""
     table, metrics = busy(user_days), resolve(["ctr"])
     shuffled = table.sample(fraction=1.0, shuffle=True, seed=2)
-    assert daily_effects(table, "a", ["b"], metrics, 0.05) == daily_effects(
-        shuffled, "a", ["b"], metrics, 0.05
-    )
+    assert daily_effects(table, "a", ["b"], metrics, 0.05) == daily_effects(shuffled, "a", ["b"], metrics, 0.05)
 
 
 def test_without_additive_metrics_there_is_nothing_to_show(user_days: Builder) -> None:

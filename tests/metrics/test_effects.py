@@ -70,9 +70,7 @@ def test_welch_t_on_the_sleep_data() -> None:
 
 def test_ratio_divides_sums_and_not_users_rates() -> None:
     """CTR is all clicks over all impressions, so a user with more impressions weighs more."""
-    totals = two_arms(
-        {"clicks": [1, 0, 3], "impressions": [2, 1, 12]}, {"clicks": [4, 0, 1], "impressions": [8, 1, 1]}
-    )
+    totals = two_arms({"clicks": [1, 0, 3], "impressions": [2, 1, 12]}, {"clicks": [4, 0, 1], "impressions": [8, 1, 1]})
     found = only(totals, "ctr")
     assert found.control_value == pytest.approx(4 / 15)
     assert found.treatment_value == pytest.approx(5 / 10)
@@ -190,9 +188,7 @@ def test_what_cannot_be_tested_says_why(
         warnings.simplefilter("error")
         found = only(totals, metric, cuped)
     assert reason in found.method
-    assert (
-        found.effect is found.ci is found.lift is found.lift_ci is found.p_value is found.p_adjusted is None
-    )
+    assert found.effect is found.ci is found.lift is found.lift_ci is found.p_value is found.p_adjusted is None
 
 
 def test_values_of_an_untested_metric_are_shown() -> None:
@@ -229,9 +225,7 @@ def test_corrections_span_all_pairs(population: Builder) -> None:
     ]
     p_values = [found.p_value for found in holm if found.p_value is not None]
     assert len(p_values) == 4
-    assert min(found.p_adjusted for found in holm if found.p_adjusted is not None) == min(
-        1.0, 4 * min(p_values)
-    )
+    assert min(found.p_adjusted for found in holm if found.p_adjusted is not None) == min(1.0, 4 * min(p_values))
     assert [found.p_adjusted for found in none] == [found.p_value for found in holm]
 
 

@@ -13,9 +13,7 @@ Builder = Callable[..., pl.DataFrame]
 
 @pytest.mark.parametrize("cuped", [False, True])
 @pytest.mark.parametrize("name", ["ctr", "gmv"])
-def test_estimates_are_those_of_a_whole_tea_tasting_experiment(
-    population: Builder, name: str, cuped: bool
-) -> None:
+def test_estimates_are_those_of_a_whole_tea_tasting_experiment(population: Builder, name: str, cuped: bool) -> None:
     """Reading aggregates arm by arm changes nothing against the library's own way from the table."""
     totals, (metric,) = population(8, 1500), resolve([name])
     aggregates = arm_aggregates(totals, ["control", "treatment"], [metric], cuped)
@@ -42,8 +40,7 @@ def test_an_adjusted_value_near_zero_falls_back_to_the_plain_one() -> None:
     (metric,) = resolve(["gmv"])
     aggregates = arm_aggregates(totals, ["control", "treatment"], [metric], True)
     plain, adjusted = (
-        estimate(metric, aggregates["control"], aggregates["treatment"], 0.05, cuped)
-        for cuped in (False, True)
+        estimate(metric, aggregates["control"], aggregates["treatment"], 0.05, cuped) for cuped in (False, True)
     )
     assert plain.p_value is not None
     assert adjusted.method == (

@@ -70,9 +70,7 @@ def test_properties_of_rankings(data: st.DataObject, k: int) -> None:
     """Values stay in [0, 1], perfect rankings score 1, and what stands below k does not matter."""
     item = st.integers(0, 12)
     rows = data.draw(st.lists(st.lists(item, min_size=1, max_size=12), min_size=1, max_size=6))
-    wanted = data.draw(
-        st.lists(st.lists(item, min_size=1, max_size=6), min_size=len(rows), max_size=len(rows))
-    )
+    wanted = data.draw(st.lists(st.lists(item, min_size=1, max_size=6), min_size=len(rows), max_size=len(rows)))
     ranked, targets = ranking(*rows), lists(*wanted)
     category = np.arange(13) // 3
     below = np.concatenate([ranked[:, :k], ranked[:, k:][:, ::-1]], axis=1)

@@ -42,11 +42,7 @@ def test_totals_by_hand(user_days: Builder) -> None:
 def test_windows_of_return_by_hand(user_days: Builder) -> None:
     """LT-14 counts days 0..13 from exposure; retention of day 7 asks for any of days 1..7."""
     came = {1: [10, 11, 23, 24], 2: [10, 18], 3: [17, 30], 4: [18, 19]}
-    rows = [
-        (user, "a", day, "experiment" if day < 20 else "follow_up")
-        for user, days in came.items()
-        for day in days
-    ]
+    rows = [(user, "a", day, "experiment" if day < 20 else "follow_up") for user, days in came.items() for day in days]
     totals = user_totals(user_days(rows), 10, 20, 31, resolve(["lt14", "retention_7", "retention_14"]))
     assert totals["lt14"].to_list() == [3, 2, 2, None]
     assert totals["retention_7"].to_list() == [1, 0, 0, 1]

@@ -84,9 +84,7 @@ def test_arrays_say_what_the_words_say() -> None:
         assert dict(zip(tx.WEATHER_SIGNALS, shop.weather[row], strict=True)) == {
             key: category.weather.get(key, 0.0) for key in tx.WEATHER_SIGNALS
         }
-        assert {
-            o: w for o, w in zip(tx.OCCASIONS, shop.occasion[row], strict=True) if w
-        } == category.occasions
+        assert {o: w for o, w in zip(tx.OCCASIONS, shop.occasion[row], strict=True) if w} == category.occasions
     assert shop.topic.sum() == pytest.approx(sum(sum(t.categories.values()) for t in shop.topics))
 
 

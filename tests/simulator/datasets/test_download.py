@@ -123,9 +123,7 @@ def test_network_failure_says_what_failed_and_how_to_go_on(tmp_path: Path) -> No
         (archive(prolog='<!DOCTYPE lol [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>'), "document type"),
     ],
 )
-def test_strange_archives_are_refused_and_the_old_file_stays(
-    tmp_path: Path, data: bytes, problem: str
-) -> None:
+def test_strange_archives_are_refused_and_the_old_file_stays(tmp_path: Path, data: bytes, problem: str) -> None:
     """Whatever is wrong with an archive, the error must say so and an earlier file must survive."""
     (tmp_path / CSV_NAME).write_bytes(b"earlier")
     with pytest.raises(DatasetError, match=problem):

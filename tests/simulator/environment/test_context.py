@@ -19,8 +19,7 @@ from simulator.taxonomy import OCCASIONS, SEASONS, WEATHER_SIGNALS
 START = date(2015, 9, 1)
 TOPICS: Any = SimpleNamespace(
     topics=tuple(
-        SimpleNamespace(key=f"t{i}", name=f"topic {i}", kind="recurring" if i % 2 else "new")
-        for i in range(20)
+        SimpleNamespace(key=f"t{i}", name=f"topic {i}", kind="recurring" if i % 2 else "new") for i in range(20)
     )
 )
 
@@ -68,8 +67,7 @@ def sketch(**changes: Any) -> ObservedContext:
 def test_a_day_in_words() -> None:
     """A day reads as weather; occasions near, nearest first; perceptible topics, strongest first."""
     assert (
-        sketch().describe(0, 0)
-        == "cool, light rain, 11 C; Mid-Autumn Festival in 6 days; trending: capybara, matcha"
+        sketch().describe(0, 0) == "cool, light rain, 11 C; Mid-Autumn Festival in 6 days; trending: capybara, matcha"
     )
     busy = sketch(
         wind=np.array([[9.0]]),
@@ -152,9 +150,7 @@ def test_a_world_without_climate() -> None:
 def test_the_seed_moves_weather_and_trends_but_not_the_calendar() -> None:
     """Two seeds share the calendar and nothing random; one seed gives the same bytes twice."""
     first, again, other = world(seed=1).observed(), world(seed=1).observed(), world(seed=2).observed()
-    assert all(
-        np.array_equal(a, b) for a, b in zip(arrays(first).values(), arrays(again).values(), strict=True)
-    )
+    assert all(np.array_equal(a, b) for a, b in zip(arrays(first).values(), arrays(again).values(), strict=True))
     assert not np.array_equal(first.temp_max, other.temp_max)
     assert not np.array_equal(first.trend_level, other.trend_level)
     assert np.array_equal(first.occasion_level, other.occasion_level)

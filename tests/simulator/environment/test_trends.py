@@ -73,9 +73,7 @@ def test_birth_counts_are_poisson() -> None:
 
 def test_peaks_are_heavy_tailed() -> None:
     """Most fashions stay small while a few reach nearly everybody."""
-    peaks = np.array(
-        [birth.peak for birth in simulate_trends(TOPICS, np.ones(45, dtype=bool), 3000, 4).births]
-    )
+    peaks = np.array([birth.peak for birth in simulate_trends(TOPICS, np.ones(45, dtype=bool), 3000, 4).births])
     assert np.quantile(peaks, 0.5) < 0.5
     assert np.quantile(peaks, 0.95) > 0.9
 

@@ -40,9 +40,7 @@ def city(request: pytest.FixtureRequest, real: pl.DataFrame) -> tuple[pl.DataFra
     """One city's rows, and the climate fitted to all its years but 2015."""
     rows = real.filter(pl.col("location") == request.param).sort("date")
     train = rows.filter(pl.col("date").dt.year() < 2015)
-    climate = fit_climate(
-        train["date"].to_list(), *(train[c].to_numpy() for c in READINGS), name=request.param
-    )
+    climate = fit_climate(train["date"].to_list(), *(train[c].to_numpy() for c in READINGS), name=request.param)
     return rows, climate
 
 
@@ -65,9 +63,7 @@ def year_figures(rain: np.ndarray, high: np.ndarray) -> list[float]:
     wet_spell = wet.sum() / max((turns == 1).sum() + wet[0], 1)
     dry_spell = (~wet).sum() / max((turns == -1).sum() + (not wet[0]), 1)
     angle = 2.0 * np.pi * np.arange(high.size) / 365.25
-    season = np.stack(
-        [np.ones_like(angle), *(f(k * angle) for k in (1, 2) for f in (np.cos, np.sin))], axis=1
-    )
+    season = np.stack([np.ones_like(angle), *(f(k * angle) for k in (1, 2) for f in (np.cos, np.sin))], axis=1)
     anomaly = high - season @ np.linalg.lstsq(season, high, rcond=None)[0]
     lag_1 = np.corrcoef(anomaly[:-1], anomaly[1:])[0, 1]
     return [float(wet.mean()), float(wet_spell), float(dry_spell), float(lag_1)]
@@ -88,9 +84,7 @@ def test_simulated_years_average_to_the_real_years(city: tuple[pl.DataFrame, Cli
     """Figures over many simulated years lie in the real years' range, widened by half on each side."""
     rows, climate = city
     by_year = [rows.filter(pl.col("date").dt.year() == year) for year in range(2012, 2016)]
-    real_years = np.array(
-        [year_figures(y["precipitation"].to_numpy(), y["temp_max"].to_numpy()) for y in by_year]
-    )
+    real_years = np.array([year_figures(y["precipitation"].to_numpy(), y["temp_max"].to_numpy()) for y in by_year])
     low, high = real_years.min(axis=0), real_years.max(axis=0)
     weather = simulate_weather([climate], START, 60 * 365, 7)
     simulated = np.array(year_figures(weather.precipitation[0], weather.temp_max[0]))
@@ -137,9 +131,7 @@ def test_the_shipped_file_is_the_fit_of_the_named_data(real: pl.DataFrame) -> No
     """climates.yaml holds what fit_climate gives on the whole series."""
     for climate in load_climates().values():
         rows = real.filter(pl.col("location") == climate.name).sort("date")
-        fitted = fit_climate(
-            rows["date"].to_list(), *(rows[c].to_numpy() for c in READINGS), name=climate.name
-        )
+        fitted = fit_climate(rows["date"].to_list(), *(rows[c].to_numpy() for c in READINGS), name=climate.name)
         assert fitted.as_dict() == climate.as_dict()
 
 
@@ -215,9 +207,7 @@ def test_readings_are_consistent() -> None:
     st.floats(0.0, 40.0),
     st.floats(0.0, 5.0),
 )
-def test_signals_are_monotone_intensities(
-    rain: float, high: float, spread: float, wind: float, more: float
-) -> None:
+def test_signals_are_monotone_intensities(rain: float, high: float, spread: float, wind: float, more: float) -> None:
     """Signals lie in [0, 1]; heat rises and cold falls with warmth, wind with speed, water with mm."""
     heat, cold, gust = (WEATHER_SIGNALS.index(name) for name in ("heat", "cold", "wind"))
     falling = [WEATHER_SIGNALS.index("rain"), WEATHER_SIGNALS.index("snow")]

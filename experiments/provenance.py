@@ -1,0 +1,76 @@
+"""Where results come from: code, packages, machine, seeds, data, time. Written last: it marks a run complete."""
+
+import hashlib
+import os
+import platform
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "numba",
+    "simpy",
+    "polars",
+    "tea-tasting",
+    "statsmodels",
+    "implicit",
+    "lightgbm",
+    "holidays",
+    "pydantic",
+    "plotly",
+)
+SOURCES = ("simulator", "policies", "allocation", "metrics", "experiments")
+
+
+@cache
+def code_version() -> str:
+    """The package's version and a hash of its sources, so that edited code is never mistaken for released code."""
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for package in SOURCES:
+        for path in sorted((root / package).rglob("*")):
+            if path.suffix in {".py", ".yaml"} and "configs" not in path.parts:
+                digest.update(path.relative_to(root).as_posix().encode())
+                digest.update(path.read_bytes())
+    return f"{_version('recgpt-testbed')}+{digest.hexdigest()[:12]}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def manifest(
+    config_hash: str,
+    seeds: dict[str, int],
+    timings: dict[str, float],
+    workers: int,
+    data: dict[str, int] | None,
+) -> dict[str, Any]:
+    """The contents of ``manifest.json``, schema 1.
+
+    Args:
+        config_hash: of the resolved config.
+        seeds: by what they are for.
+        timings: wall-clock seconds by stage.
+        workers: processes used.
+        data: what became of the rows of a log, or None.
+    """
+    return {
+        "schema": 1,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code_version": code_version(),
+        "config_hash": config_hash,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "machine": {"cpus": os.cpu_count(), "platform": platform.platform(), "workers": workers},
+        "seeds": seeds,
+        "timings": timings,
+        "data": data,
+    }

@@ -1,0 +1,241 @@
+"""From tables to ``results.json``: everything the report shows, and nothing that a rerun would change.
+
+Timings and machine go into the manifest instead, so that equal configs give equal results to the byte.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from experiments.config import Arm, ExperimentConfig
+from experiments.playing import Phases
+from metrics.balance import warmup_balance
+from metrics.daily import daily_effects
+from metrics.definitions import Metric, resolve
+from metrics.effects import compare
+from metrics.srm import sample_ratio
+from metrics.truth import true_effects
+from metrics.user_totals import user_totals
+from policies.registry import policy_class
+from simulator.engine import VisitCount
+from simulator.environment.weather import CONDITIONS, UNKNOWN_CONDITION
+from simulator.world import World
+
+SCHEMA = 1
+TOTALS = ("sessions", "impressions", "clicks", "ipv", "atc", "orders", "gmv", "tv", "novel_impressions")
+
+
+@dataclass(frozen=True)
+class Played:
+    """What all shards left, joined.
+
+    Attributes:
+        user_days: what an experimenter would see: warm-up, then each user under the assigned arm.
+        warmup: all users before the arms parted.
+        under_arm: all users under each arm, or None where only the assigned were played.
+        visits: what became of the visits that fell due, by arm and under "warmup".
+        churned, assigned: users by arm.
+    """
+
+    user_days: pl.DataFrame
+    warmup: pl.DataFrame
+    under_arm: dict[str, pl.DataFrame] | None
+    visits: dict[str, VisitCount]
+    churned: dict[str, int]
+    assigned: dict[str, int]
+
+
+def build_results(
+    config: ExperimentConfig, world: World, phases: Phases, played: Played, config_hash: str
+) -> dict[str, Any]:
+    """Analyse what was played; the contents of ``results.json``, schema 1."""
+    analysis = config.analysis
+    control = config.control_name
+    treatments = [arm for arm in config.arms if arm != control]
+    metrics = resolve(analysis.metrics)
+    days = (phases.experiment_start, phases.experiment_end, phases.follow_up_end)
+    totals = user_totals(played.user_days, *days, metrics)
+    exposed = {arm: int((totals["arm"] == arm).sum()) for arm in config.arms}
+    ratio = sample_ratio(exposed, {name: arm.share for name, arm in config.arms.items()})
+    comparisons = [
+        comparison.to_json()
+        for comparison in compare(
+            totals, control, treatments, metrics, analysis.alpha, analysis.cuped, analysis.correction
+        )
+    ]
+    daily = daily_effects(played.user_days, control, treatments, metrics, analysis.alpha)
+    truth = _truth(played, days, control, metrics)
+    daily_truth = _daily_truth(played, control, metrics)
+    for comparison in comparisons:
+        comparison["truth"] = _with_coverage(
+            truth.get((comparison["metric"], comparison["treatment"])), comparison["ci"]
+        )
+    for point in daily:
+        point["date"] = _date(config, world, point["day"])
+        point["truth"] = daily_truth.get((point["metric"], point["treatment"], point["day"]))
+    return {
+        "schema": SCHEMA,
+        "name": config.name,
+        "seed": config.seed,
+        "scenario": config.scenario,
+        "config_hash": config_hash,
+        "currency": world.currency,
+        "horizon": {
+            "start": _date(config, world, 0),
+            "warmup_start": _date(config, world, phases.warmup_start),
+            "experiment_start": _date(config, world, phases.experiment_start),
+            "experiment_end": _date(config, world, phases.experiment_end),
+            "follow_up_end": _date(config, world, phases.follow_up_end),
+        },
+        "world": {
+            "kind": config.world.kind,
+            "users": world.users,
+            "items": world.catalog.items,
+            "cities": list(world.environment.cities),
+            "context_strength": getattr(config.world, "context_strength", None),
+        },
+        "analysis": {
+            "control": control,
+            "primary": analysis.primary,
+            "metrics": list(analysis.metrics),
+            "alpha": analysis.alpha,
+            "cuped": analysis.cuped,
+            "correction": analysis.correction,
+        },
+        "metrics": {
+            m.name: {
+                "title": m.title,
+                "unit": m.unit,
+                "kind": m.kind,
+                "higher_is_better": m.higher_is_better,
+                "formula": m.formula,
+            }
+            for m in metrics
+        },
+        "arms": {
+            name: {
+                "policy": arm.policy,
+                "params": changed_params(arm),
+                "share": arm.share,
+                "users": exposed[name],
+                "assigned": played.assigned[name],
+                "totals": _totals(played.user_days, name),
+            }
+            for name, arm in config.arms.items()
+        },
+        "srm": {"p_value": ratio.p_value, "ok": ratio.ok},
+        "comparisons": comparisons,
+        "daily": daily,
+        "context": context_strip(config, world, phases),
+        "diagnostics": {
+            "warmup_balance": [
+                {
+                    "metric": row["covariate"],
+                    "treatment": row["treatment"],
+                    "difference_sd": row["smd"],
+                    "p_value": row["p_value"],
+                }
+                for row in warmup_balance(totals, control, treatments, metrics)
+            ],
+            "visits": {
+                name: {"drawn": v.drawn, "served": v.served, "lost": v.lost} for name, v in played.visits.items()
+            },
+            "exposed": exposed,
+            "churned": played.churned,
+        },
+    }
+
+
+def changed_params(arm: Arm) -> dict[str, Any]:
+    """The parameters that differ from the policy's defaults; the resolved config holds them all."""
+    defaults = policy_class(arm.policy).Params().model_dump(mode="json")
+    return {key: value for key, value in arm.params.items() if value != defaults.get(key)}
+
+
+def _date(config: ExperimentConfig, world: World, day: int) -> str:
+    return (world.environment.start + timedelta(days=day)).isoformat()
+
+
+def _totals(user_days: pl.DataFrame, arm: str) -> dict[str, Any]:
+    mine = user_days.filter((pl.col("arm") == arm) & (pl.col("phase") == "experiment"))
+    return {name: mine[name].sum() for name in TOTALS}
+
+
+def _truth(
+    played: Played, days: tuple[int, int, int], control: str, metrics: tuple[Metric, ...]
+) -> dict[tuple[str, str], dict[str, float | None]]:
+    if played.under_arm is None:
+        return {}
+    totals = {
+        arm: user_totals(pl.concat([played.warmup, table]), *days, metrics) for arm, table in played.under_arm.items()
+    }
+    return true_effects(totals, control, metrics)
+
+
+def _with_coverage(truth: dict[str, float | None] | None, ci: list[float] | None) -> dict[str, Any] | None:
+    if truth is None or truth["effect"] is None:
+        return None
+    covered = None if ci is None else bool(ci[0] <= truth["effect"] <= ci[1])
+    return {"effect": truth["effect"], "lift": truth["lift"], "covered": covered}
+
+
+def _daily_truth(
+    played: Played, control: str, metrics: tuple[Metric, ...]
+) -> dict[tuple[str, str, int], dict[str, float | None]]:
+    """The true difference of each day's values, over all users active on that day under each arm."""
+    if played.under_arm is None:
+        return {}
+    additive = [m for m in metrics if m.window is None]
+    values: dict[str, dict[tuple[str, int], float]] = {}
+    for arm, table in played.under_arm.items():
+        by_day = table.filter(pl.col("phase") == "experiment").group_by("day", maintain_order=True)
+        sums = by_day.agg(pl.len().alias("users"), pl.col(TOTALS).sum())
+        values[arm] = {}
+        for row in sums.iter_rows(named=True):
+            for m in additive:
+                whole = row[m.denominator] if m.denominator else row["users"]
+                if whole:
+                    values[arm][m.name, row["day"]] = row[m.numerator] / whole
+    found: dict[tuple[str, str, int], dict[str, float | None]] = {}
+    for arm, of_day in values.items():
+        for (name, day), value in of_day.items():
+            base = values[control].get((name, day))
+            if arm != control and base is not None:
+                effect = value - base
+                found[name, arm, day] = {"effect": effect, "lift": effect / base if base else None}
+    return found
+
+
+def context_strip(config: ExperimentConfig, world: World, phases: Phases) -> dict[str, Any]:
+    """Weather, occasions and trends from the warm-up to the end, for the report."""
+    context = world.environment.observed()
+    span = slice(phases.warmup_start, phases.follow_up_end)
+    days = range(phases.warmup_start, phases.follow_up_end)
+    cities: dict[str, Any] = {}
+    for index, city in enumerate(context.cities):
+        if (context.condition[index] == UNKNOWN_CONDITION).all():
+            continue
+        cities[city] = {
+            "temp_max": np.round(context.temp_max[index, span], 1).tolist(),
+            "temp_min": np.round(context.temp_min[index, span], 1).tolist(),
+            "precipitation": np.round(context.precipitation[index, span], 1).tolist(),
+            "condition": [CONDITIONS[c] for c in context.condition[index, span]],
+        }
+
+    def rows(key: str, names: tuple[str, ...], level: np.ndarray) -> list[dict[str, Any]]:
+        return [
+            {key: name, "level": np.round(level[span, n], 3).tolist()}
+            for n, name in enumerate(names)
+            if (level[span, n] > 0.01).any()
+        ]
+
+    acts = getattr(config.world, "context_strength", 0.0) > 0
+    return {
+        "dates": [_date(config, world, day) for day in days],
+        "cities": cities,
+        "occasions": rows("title", context.occasion_titles, context.occasion_level),
+        "trends": rows("topic", context.topic_names, context.trend_level) if acts else [],
+    }
