@@ -171,7 +171,7 @@ def test_shares_message_shows_the_sum() -> None:
         ({"horizon__start": "1815-10-05"}, "horizon.end", "stay there"),
         ({"horizon__start": None}, "", "horizon.start: missing"),
         ({"horizon__start": None, "horizon__end": "2015-10-21"}, "horizon.end", "without a start"),
-        ({"scenario": "list"}, "scenario", "'item', 'grid' or 'feed'"),
+        ({"scenario": "list"}, "scenario", "'item' or 'feed'"),
         ({"page__slots": 0}, "page.slots", "greater than or equal to 1"),
         (
             {"arms__treatment": {"policy": "nobody", "share": 0.5}},
