@@ -97,9 +97,10 @@ def _arms(console: Console, results: Mapping[str, Any]) -> Padding:
         grid.add_column(justify=justify)
     for name, arm in results["arms"].items():
         params = ", ".join(f"{key} {value}" for key, value in (arm.get("params") or {}).items())
+        role = "control" if name == results["analysis"]["control"] else "treatment"
         grid.add_row(
             _text(console, name),
-            "control" if name == results["analysis"]["control"] else "treatment",
+            "" if name == role else role,
             _text(console, f"{arm['policy']} ({params})" if params else arm["policy"]),
             f"{words.count(arm['users'])} users",
         )

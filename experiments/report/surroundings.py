@@ -44,7 +44,7 @@ def context(results: Mapping[str, Any]) -> Figure | None:
         domain = [max(0.0, top - height / total), top]
         heading: str
         if index < len(cities):
-            heading = cities[index][0]
+            heading = cities[index][0].replace("_", " ").title()
             data += _weather(cities[index][1], dates, axis)
             # Rain takes the lower third of the panel, hanging from nothing and never above the temperatures.
             split = domain[0] + 0.3 * (domain[1] - domain[0])
