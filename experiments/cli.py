@@ -108,8 +108,7 @@ def run(
 ) -> None:
     """Run an experiment: simulate its arms, analyse them, write the report, print the verdict.
 
-    A run that is already complete is not repeated: its stored verdict is printed. An interrupted one starts
-    again.
+    A run that is already complete is not repeated: its stored verdict is shown.
     """
     with _speaking_plainly() as place:
         from experiments.config import ExperimentConfig
@@ -252,12 +251,16 @@ def _speaking_plainly() -> Iterator[_Place]:
     try:
         from experiments.loading import UserError
         from simulator.datasets.interactions import DatasetError
+        from simulator.shards import WorkerDiedError
 
         try:
             yield place
         except (UserError, DatasetError) as error:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(USER_ERROR) from error
+        except WorkerDiedError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         typer.echo(f"interrupted; nothing half-written in {place.path}" if place.path else "interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from error

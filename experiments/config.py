@@ -297,8 +297,12 @@ class EvaluationConfig(Parameters):
     @field_validator("policies")
     @classmethod
     def _policy_names(cls, policies: dict[str, PolicyChoice]) -> dict[str, PolicyChoice]:
-        for name in policies:
+        for name, choice in policies.items():
             _slug(name)
+            if policy_class(choice.policy).knows_truth:
+                raise ValueError(
+                    f"{choice.policy!r} needs the truth of a simulation, and offline nobody responds; drop it"
+                )
         return policies
 
     @field_validator("metrics")

@@ -30,7 +30,7 @@ from policies.registry import RegisteredPolicy
 from simulator.batches import Floats, InteractionLog, Ints, Ints32, Requests
 from simulator.datasets.interactions import DatasetError
 from simulator.shards import Tick, shard_pool
-from simulator.state import new_state, observed_history, write_events
+from simulator.state import new_state, observed_history, write_all_shown, write_events
 from simulator.world import DAY_SECONDS, World
 
 SCHEMA = 1
@@ -108,6 +108,9 @@ def rank_visits(task: RankingTask, tick: Tick) -> Rankings:
     state = new_state(world.users, world.catalog.items, world.behaviour.returning.neutral)
     train = task.train
     write_events(state, train.user, train.item, train.kind, train.time)
+    if train.impressions is not None:
+        vain = ~train.impressions.clicked
+        write_all_shown(state, train.impressions.user[vain], train.impressions.item[vain])
     history, context = observed_history(state), world.environment.observed()
     users = world.population.observed
     n, width = len(visits.user), min(WIDTH, world.catalog.items)

@@ -22,6 +22,7 @@ from metrics.user_totals import user_totals
 from policies.registry import policy_class
 from simulator.engine import VisitCount
 from simulator.environment.weather import CONDITIONS, UNKNOWN_CONDITION
+from simulator.tables import AMOUNTS, COUNTS
 from simulator.world import World
 
 SCHEMA = 1
@@ -192,7 +193,7 @@ def _daily_truth(
     values: dict[str, dict[tuple[str, int], float]] = {}
     for arm, table in played.under_arm.items():
         by_day = table.filter(pl.col("phase") == "experiment").group_by("day", maintain_order=True)
-        sums = by_day.agg(pl.len().alias("users"), pl.col(TOTALS).sum())
+        sums = by_day.agg(pl.len().alias("users"), pl.col(*COUNTS, *AMOUNTS).sum())
         values[arm] = {}
         for row in sums.iter_rows(named=True):
             for m in additive:

@@ -120,7 +120,7 @@ class Contextual(VisitRanking):
         counted, judging = halves(n, self.seed)
         half = log_of(log, counted)
         examples = draw_examples(log_of(log, judging), n, catalog.items, base.training_examples, self.seed)
-        features = logged_features(examples, users, fit_tables(half, catalog, users, base, self.seed), base.history)
+        features = logged_features(examples, users, fit_tables(half, catalog, users, base, self.seed))
         lift = self._lifts_of(half, catalog, users, context).of_examples(
             *where_and_when(examples, users, log.end_day), catalog.category[examples.item], context
         )
@@ -161,9 +161,11 @@ class Contextual(VisitRanking):
         """Columns of the trees, float32 [pairs, NF + 4]."""
         return np.column_stack([features, lift, self._log_price[item]]).astype(np.float32)
 
-    def _grow(self, features: Floats, lift: Floats, examples: Examples) -> lgb.Booster:
-        """Trees on top of the blend: what it leaves unexplained."""
+    def _grow(self, features: Floats, lift: Floats, examples: Examples) -> lgb.Booster | None:
+        """Trees on top of the blend: what it leaves unexplained. None where there is nothing to tell apart."""
         params: ContextualParams = self.params
+        if examples.clicked.all() or not examples.clicked.any():
+            return None
         x = self._design(features, lift, examples.item)
         settings = {
             "objective": "binary",
@@ -182,6 +184,12 @@ class Contextual(VisitRanking):
             x, examples.clicked.astype(np.float32), init_score=self._blend(features, lift), free_raw_data=True
         )
         return lgb.train(settings, data, num_boost_round=params.trees)
+
+    def _unexplained(self, design: npt.NDArray[np.float32]) -> Floats:
+        """What the trees add to the blend's log-odds, float64 [pairs]."""
+        if self._booster is None or len(design) == 0:
+            return np.zeros(len(design))
+        return np.asarray(self._booster.predict(design, raw_score=True, num_threads=1), np.float64)
 
     def refresh(self, day: int, context: ObservedContext) -> None:
         """What today's context does to each category, and the items that it speaks for, for each city."""
@@ -213,7 +221,7 @@ class Contextual(VisitRanking):
         item = items[there]
         lift = self._today[requests.city[n], self.tables.category[item]]
         known = features[there].reshape(-1, NF)
-        trees = self._booster.predict(self._design(known, lift, item), raw_score=True, num_threads=1)
+        trees = self._unexplained(self._design(known, lift, item))
         score = np.full(items.shape, -np.inf)
         score[there] = base[there] + trees
         chosen = np.empty((len(requests), width), np.int32)

@@ -13,6 +13,7 @@ from numba import njit
 from policies.examples import Examples
 from policies.ranking import select_top
 from simulator.batches import BUY, CART, Floats, Ints, Ints32, ObservedHistory, ObservedUsers, Requests
+from simulator.state import HISTORY_LENGTH, SHOWN_LENGTH
 
 FEATURES: Final = (
     "similar to history",
@@ -26,7 +27,6 @@ FEATURES: Final = (
 )
 NF: Final = len(FEATURES)
 
-_SHOWN_KEPT: Final = 64
 _DAY: Final = 86_400.0
 _SHRINK: Final = 2.0
 """Pseudo-weight added to a user's total: with one click in all, no affinity is certain."""
@@ -180,12 +180,11 @@ def _logged_features(
     gender: Ints32,
     age_band: Ints32,
     household: Ints32,
-    length: int,
     t: Tables,
     out: Floats,
 ) -> None:
     s = new_scratch(len(t.category), len(t.department))
-    shown = np.full(_SHOWN_KEPT, -1, np.int32)
+    shown = np.full(SHOWN_LENGTH, -1, np.int32)
     shown_count = 0
     n = 0
     last_user = -1
@@ -203,7 +202,7 @@ def _logged_features(
         stop = begin_event
         while stop < event_offset[user + 1] and event_time[stop] < visit_time[visit]:
             stop += 1
-        first = max(begin_event, stop - length)
+        first = max(begin_event, stop - HISTORY_LENGTH)
         items = event_item[first:stop]
         size, total = gather(items, event_kind[first:stop], event_time[first:stop], shown, visit_time[visit], t, s)
         for m in range(n, end):
@@ -212,19 +211,18 @@ def _logged_features(
         if impressions:
             for m in range(n, end):
                 if not example_clicked[m]:
-                    shown[shown_count % _SHOWN_KEPT] = example_item[m]
+                    shown[shown_count % SHOWN_LENGTH] = example_item[m]
                     shown_count += 1
         n = end
 
 
-def logged_features(examples: Examples, users: ObservedUsers, tables: Tables, length: int) -> Floats:
+def logged_features(examples: Examples, users: ObservedUsers, tables: Tables) -> Floats:
     """Features of logged examples as they stood at the start of each visit, float64 [examples, NF].
 
     Args:
         examples: visits in (user, time) order with the users' own events.
         users: profiles, row = user id.
         tables: of the fit.
-        length: how many of the latest events count.
     """
     out = np.empty((len(examples.item), NF))
     _logged_features(
@@ -241,7 +239,6 @@ def logged_features(examples: Examples, users: ObservedUsers, tables: Tables, le
         users.gender,
         users.age_band,
         users.household,
-        length,
         tables,
         out,
     )

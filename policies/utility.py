@@ -50,7 +50,6 @@ class UtilityParams(Parameters):
     category_top: Annotated[int, Field(ge=1)] = 15
     global_top: Annotated[int, Field(ge=1)] = 100
     training_examples: Annotated[int, Field(ge=1000)] = 300_000
-    history: Annotated[int, Field(ge=1)] = 64
 
 
 def item_neighbours(
@@ -115,8 +114,8 @@ def fit_tables(
         neighbour=neighbour,
         similarity=similarity,
         appeal=appeal,
-        category=np.ascontiguousarray(catalog.category),
-        department=np.ascontiguousarray(catalog.department),
+        category=catalog.category.copy(),
+        department=catalog.department.copy(),
         category_top=best_of_categories(appeal, catalog.category, catalog.categories, params.category_top),
         global_top=np.argsort(-appeal, kind="stable")[: params.global_top].astype(np.int32),
         gender_lift=lifts(users.gender, GENDERS),
@@ -143,9 +142,9 @@ def fit_blend(features: Floats, examples: Examples) -> Floats:
     for k in range(1, len(used)):  # a twin of an earlier column would leave the weights undetermined
         used[k] &= not any(np.array_equal(columns[:, k], columns[:, j]) for j in range(k))
     with threadpool_limits(1, "blas"):
-        model = sm.GLM(examples.clicked.astype(float), columns[:, used], family=sm.families.Binomial())
+        model = sm.Logit(examples.clicked.astype(float), columns[:, used])
         found = np.zeros(columns.shape[1])
-        found[used] = model.fit(maxiter=25).params
+        found[used] = model.fit(method="newton", maxiter=35, disp=0, skip_hessian=True).params
     weight[:-1], weight[-1] = found[: features.shape[1]], found[-1]
     return weight
 
@@ -166,7 +165,7 @@ class Utility(VisitRanking):
         examples = draw_examples(
             log_of(log, judging), len(users.user), catalog.items, params.training_examples, self.seed
         )
-        self.weight = fit_blend(logged_features(examples, users, tables, params.history), examples)[:-1]
+        self.weight = fit_blend(logged_features(examples, users, tables), examples)[:-1]
         self.tables = fit_tables(log, catalog, users, params, self.seed)
 
     def rank(self, requests: Requests, width: int) -> tuple[Ints32, Floats]:

@@ -12,6 +12,7 @@ import yaml
 from numba import njit
 
 from simulator.batches import Floats, Ints
+from simulator.environment.calendar import busiest_day
 from simulator.parameters import ResponseParameters, ReturnParameters
 from simulator.state import NEVER, State
 from simulator.streams import mix, stream_key, to_unit
@@ -116,6 +117,7 @@ def _thin(
         user_key = mix(c.key, users.user[r])
         second = time[n]
         k = state.visit[r]
+        after_a_visit = k >= 0
         while True:
             k += 1
             key = mix(user_key, k)
@@ -123,7 +125,7 @@ def _thin(
             if second >= c.end:
                 state.next_time[r] = NEVER
                 break
-            if second - time[n] < SESSION_SECONDS and k > 0:
+            if after_a_visit and second - time[n] < SESSION_SECONDS:
                 continue
             mood = np.exp(c.sensitivity * (drifted(state, r, second, c) - c.neutral))
             rate = users.visit_rate[r] * intensity[second // 3600] * mood / DAY_SECONDS
@@ -143,7 +145,9 @@ class DrawnVisits:
         calendar = world.environment.calendar
         day = profiles.weekday[calendar.weekday] * calendar.traffic
         self._intensity = np.outer(day, profiles.hour).ravel()
-        self._peak = float(self._intensity.max())
+        # Of all years, so that a longer horizon does not redraw the visits of the shorter one.
+        busiest = busiest_day(calendar.country)
+        self._peak = float(profiles.hour.max() * profiles.weekday.max() * busiest)
 
     def open(self, state: State, start: int) -> None:
         """See ``Traffic``."""

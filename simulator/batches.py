@@ -36,8 +36,23 @@ def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
+class ReadOnlyArrays:
+    """Base of tables that guests read: their arrays refuse to be written, in other processes too."""
+
+    def __post_init__(self) -> None:
+        """Seal the arrays."""
+        for value in vars(self).values():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Seal them again: pickling forgets the flag."""
+        self.__dict__.update(state)
+        self.__post_init__()
+
+
 @dataclass(frozen=True)
-class ObservedCatalog:
+class ObservedCatalog(ReadOnlyArrays):
     """The shop's item table.
 
     Attributes:
@@ -68,7 +83,7 @@ class ObservedCatalog:
 
 
 @dataclass(frozen=True)
-class ObservedUsers:
+class ObservedUsers(ReadOnlyArrays):
     """Declared profiles, by row. Codes index the taxonomy's constants; -1 where the platform does not know.
 
     Attributes:

@@ -23,12 +23,14 @@ class Catalog:
         quality: latent appeal that all users share, float64 [items].
         style: latent taste position within the category, float64 [items, dimensions], unit variance of a dot product.
         price_level: log-price in sds from the category's median, float64 [items].
+        repeat: how soon a category is bought again, 0 (once in years) to 1 (all the time), float64 [categories].
     """
 
     observed: ObservedCatalog
     quality: Floats
     style: Floats
     price_level: Floats
+    repeat: Floats
 
     @property
     def items(self) -> int:
@@ -74,4 +76,6 @@ def generate_catalog(
         price=read_only(np.maximum(price, 0.01)),
         listed=read_only(listed),
     )
-    return Catalog(observed, parameters.quality_spread * quality, style / style_dimensions**0.25, level)
+    return Catalog(
+        observed, parameters.quality_spread * quality, style / style_dimensions**0.25, level, taxonomy.repeat
+    )

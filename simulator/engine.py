@@ -13,7 +13,7 @@ import numpy as np
 import simpy
 
 from simulator.arrivals import Traffic, traffic_of
-from simulator.batches import NO_ITEM, Ints, Requests, Slates
+from simulator.batches import NO_ITEM, Ints, Requests, Slates, read_only
 from simulator.environment.context import ObservedContext
 from simulator.intent import draw_intents, intent_constants
 from simulator.protocols import Allocator, Policy
@@ -89,7 +89,7 @@ class Simulation:
         """Play the days from ``start_day`` to ``end_day`` (exclusive).
 
         Raises:
-            PolicyError: an answer held an unknown item, or one item twice on a page.
+            PolicyError: an answer held an unknown item, one item twice on a page, or an item behind an empty place.
         """
         self._policy.begin(self.world.users)
         clock = simpy.Environment(initial_time=start_day * DAY_SECONDS)
@@ -173,15 +173,15 @@ class Simulation:
     def _requests(self, row: Ints, time: Ints, day: Ints, page: int) -> Requests:
         observed = self.world.population.observed
         return Requests(
-            row=row,
-            user=observed.user[row],
-            visit=self.state.visit[row],
+            row=read_only(row),
+            user=read_only(observed.user[row]),
+            visit=read_only(self.state.visit[row]),
             page=page,
             slots=self.world.slots,
             max_pages=self._max_pages,
-            time=time,
-            day=day,
-            city=observed.city[row],
+            time=read_only(time),
+            day=read_only(day),
+            city=read_only(observed.city[row]),
             users=observed,
             history=self._history,
             context=self._context,
@@ -194,6 +194,8 @@ class Simulation:
             raise PolicyError(f"{name}: slates of shape {items.shape}, wanted {(len(requests), requests.slots)}")
         if items.size and (items.min() < NO_ITEM or items.max() >= self.world.catalog.items):
             raise PolicyError(f"{name}: an item outside 0..{self.world.catalog.items - 1}")
+        if ((items[:, 1:] != NO_ITEM) & (items[:, :-1] == NO_ITEM)).any():
+            raise PolicyError(f"{name}: an item behind an empty place; padding belongs at the end")
         ordered = np.sort(items, axis=1)
         if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NO_ITEM)).any():
             raise PolicyError(f"{name}: an item twice on one page")

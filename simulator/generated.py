@@ -26,7 +26,7 @@ def generate_world(
     behaviour: BehaviourParameters,
     seed: int,
 ) -> World:
-    """Draw a world. Equal arguments give equal worlds; users, items and cities can be added without moving the others.
+    """Draw a world. Equal arguments give equal worlds; items and users can be added without moving the others.
 
     Args:
         users: how many.

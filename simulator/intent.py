@@ -60,7 +60,7 @@ def draw_intents(
         P(c) ~ w_long interest(c) + w_recent recent(c) + w_context M / (M + half) need(c) / M,
 
     M being the sum of need over categories, so that contexts take hold of a visit as far as there is something to
-    them. In a world with recorded baskets the categories are drawn from the basket that the visit ended with.
+    them. Interest in what is out of season is smaller. In a world with recorded baskets the categories are drawn from the basket that the visit ended with.
     """
     recorded = len(baskets.first) > 1
     for n in range(len(row)):
@@ -85,6 +85,10 @@ def draw_intents(
             + users.sensitivity[r, 1] * needs.occasion_mass[day, segment]
             + users.sensitivity[r, 2] * needs.trend_mass[day, users.age_band[r], segment]
         )
+        interest = 0.0
+        for m in range(users.interest_category.shape[1]):
+            if users.interest_weight[r, m] > 0.0:
+                interest += users.interest_weight[r, m] * needs.season[day, users.interest_category[r, m]]
         weight_long = users.intent_weight[r, 0]
         weight_recent = users.intent_weight[r, 1] if recent > 0.0 else 0.0
         weight_context = users.intent_weight[r, 2] * mass / (mass + constants.context_half)
@@ -94,8 +98,10 @@ def draw_intents(
             left = to_unit(mix(base, 2 * k + 1))
             chosen = users.interest_category[r, 0]
             if source < weight_long or total == 0.0:
+                left *= interest
                 for m in range(users.interest_category.shape[1]):
-                    left -= users.interest_weight[r, m]
+                    if users.interest_weight[r, m] > 0.0:
+                        left -= users.interest_weight[r, m] * needs.season[day, users.interest_category[r, m]]
                     if left <= 0.0:
                         chosen = users.interest_category[r, m]
                         break

@@ -46,7 +46,7 @@ class CatalogParameters(Parameters):
 
 
 class IntentParameters(Parameters):
-    """What a visit is for: a mixture of long-term interest, recent intent and contextual need (DESIGN section 3)."""
+    """What a visit is for: a mixture of long-term interest, recent intent and contextual need ."""
 
     long_term: NonNegative = Field(default=0.45, description="mean weight of long-term interests")
     recent: NonNegative = Field(default=0.25, description="mean weight of continuing what was clicked lately")
@@ -76,7 +76,9 @@ class ResponseParameters(Parameters):
     style: NonNegative = Field(default=0.9, description="per unit of taste match within a category")
     quality: NonNegative = Field(default=0.45, description="per unit of item quality")
     price: NonNegative = Field(default=0.5, description="per unit of price misfit, times the user's price sensitivity")
-    satiation: NonNegative = Field(default=1.5, description="per recent purchase in the category, decaying")
+    satiation: NonNegative = Field(
+        default=1.5, description="per recent purchase in the category, decaying; less for what is bought again soon"
+    )
     satiation_days: Positive = Field(default=14.0, description="decay time of satiation, days")
     fatigue: NonNegative = Field(default=0.35, description="per time the item was shown lately without a click")
     novelty: NonNegative = Field(default=0.4, description="per unit of novelty seeking, for items not met before")

@@ -90,7 +90,7 @@ def latent_styles(
 
     Returns:
         float64 [users, dimensions] and [items, dimensions], scaled so that a dot product of two random rows has about
-        unit variance.
+        unit variance; all 0 where a single user or item leaves nothing to compare.
     """
     bought = csr_matrix((np.ones(len(user)), (user, item)), shape=(users, items))
     bought.data[:] = 1.0
@@ -99,6 +99,8 @@ def latent_styles(
     scaled = diags(by_user**-0.5) @ bought @ diags(by_item**-0.5)
     rank = min(dimensions + 1, min(users, items) - 1)
     start = Stream(seed, "recorded/svd").normal(np.arange(min(users, items)))
+    if min(users, items) < 2:
+        return np.zeros((users, dimensions)), np.zeros((items, dimensions))
     left, value, right = svds(scaled, k=rank, v0=start)
     order = np.argsort(-value)[1:]
     style_user, style_item = left[:, order], right[order].T
@@ -109,7 +111,7 @@ def latent_styles(
         return a / np.where(spread > 1e-12, spread, 1.0) / scale
 
     pad = ((0, 0), (0, dimensions - len(order)))
-    return np.pad(unit(style_user), pad), np.pad(unit(style_item), pad)
+    return np.ascontiguousarray(np.pad(unit(style_user), pad)), np.ascontiguousarray(np.pad(unit(style_item), pad))
 
 
 def top_shares(user: Ints, category: Ints32, users: int, categories: int, width: int) -> tuple[Ints32, Floats]:
@@ -210,7 +212,7 @@ def _catalog(source: PurchaseLog, start: date, behaviour: BehaviourParameters, s
     )
     quality = behaviour.catalog.quality_spread * (sold - sold.mean()) / max(float(sold.std()), 1e-9)
     level = standardised_within(np.log(source.price), source.category, categories)
-    return Catalog(observed, quality, style, level)
+    return Catalog(observed, quality, style, level, np.zeros(categories))
 
 
 def _styles(source: PurchaseLog, behaviour: BehaviourParameters, seed: int) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ from numba import njit
 from simulator.batches import BUY, CART, CLICK, Ints, Ints32, Responses
 from simulator.intent import contextual_need
 from simulator.parameters import FeedParameters, ResponseParameters
-from simulator.state import HISTORY_LENGTH, INTENTS, SHOWN_LENGTH, State, has_interacted, write_event
+from simulator.state import HISTORY_LENGTH, INTENTS, SHOWN_LENGTH, State, has_interacted, write_event, write_shown
 from simulator.streams import mix, to_unit
 from simulator.world import DAY_SECONDS, Items, Needs, Users
 
@@ -136,6 +136,7 @@ def category_logit(
     c: ResponseConstants,
 ) -> float:
     """The part of the click logit that all items of a category share."""
+    day = time // DAY_SECONDS
     match = intent_match(state, row, category)
     logit = c.click_base + c.intent * match
     if match == 0.0:
@@ -146,10 +147,12 @@ def category_logit(
                 break
     for m in range(users.interest_category.shape[1]):
         if users.interest_category[row, m] == category:
-            logit += c.interest * users.interest_weight[row, m] / users.interest_weight[row, 0]
+            share = users.interest_weight[row, m] / users.interest_weight[row, 0]
+            logit += c.interest * share * needs.season[day, category]
             break
-    logit += c.need * contextual_need(users, needs, row, users.city[row], time // DAY_SECONDS, category)
-    return logit - c.satiation * satiation_of(items, state, row, time, category, c.satiation_seconds)
+    logit += c.need * contextual_need(users, needs, row, users.city[row], day, category)
+    satiation = satiation_of(items, state, row, time, category, c.satiation_seconds)
+    return logit - c.satiation * (1.0 - items.repeat[category]) * satiation
 
 
 @njit(inline="always", cache=True)
@@ -264,8 +267,7 @@ def _respond(
                 kind = BUY if bought[n, k] else (CART if carted[n, k] else CLICK)
                 write_event(state, r, slates[n, k], kind, time[n])
             elif shown[n, k]:
-                state.shown_item[r, state.shown_count[r] % SHOWN_LENGTH] = slates[n, k]
-                state.shown_count[r] += 1
+                write_shown(state, r, slates[n, k])
         more = users.patience[r] + c.page_reward * clicks - c.page_weariness * page
         leaves[n] = last or to_unit(mix(page_key, -1 - _MORE)) >= logistic(more)
 

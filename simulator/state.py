@@ -110,6 +110,20 @@ def write_event(state: State, row: int, item: int, kind: int, time: int) -> None
     state.interacted[row, item >> 6] |= np.uint64(1) << np.uint64(item & 63)
 
 
+@njit(inline="always", cache=True)
+def write_shown(state: State, row: int, item: int) -> None:
+    """Append one item that was shown and not clicked."""
+    state.shown_item[row, state.shown_count[row] % SHOWN_LENGTH] = item
+    state.shown_count[row] += 1
+
+
+@njit(cache=True)
+def write_all_shown(state: State, row: Ints, item: Ints32) -> None:
+    """Append items that were shown and not clicked, in the order given."""
+    for n in range(len(row)):
+        write_shown(state, row[n], item[n])
+
+
 @njit(cache=True)
 def write_events(state: State, row: Ints, item: Ints32, kind: npt.NDArray[np.int8], time: Ints) -> None:
     """Append interactions in the order given: a recorded history becomes a state."""

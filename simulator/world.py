@@ -29,6 +29,7 @@ class Items(NamedTuple):
     quality: Floats
     price_level: Floats
     price: Floats
+    repeat: Floats
 
 
 class Users(NamedTuple):
@@ -55,6 +56,7 @@ class Needs(NamedTuple):
 
     Attributes:
         weather: float64 [cities, days, categories]; occasion: [days, categories]; trend: [days, age bands, categories].
+        season: what is left of long-term interest in a category at that time of year, float64 [days, categories].
         audience: how far a category is meant for a segment, float64 [segments, categories].
         weather_mass, occasion_mass, trend_mass: the same summed over categories for each segment (last axis).
     """
@@ -62,6 +64,7 @@ class Needs(NamedTuple):
     weather: Floats
     occasion: Floats
     trend: Floats
+    season: Floats
     audience: Floats
     weather_mass: Floats
     occasion_mass: Floats
@@ -129,20 +132,21 @@ class World:
         """Item truth as the kernels take it."""
         observed: ObservedCatalog = self.catalog.observed
         return Items(
-            observed.category,
-            observed.department,
+            observed.category.copy(),  # copies are writable: the kernels are compiled for one kind of array
+            observed.department.copy(),
             self.catalog.style,
             self.catalog.quality,
             self.catalog.price_level,
-            observed.price,
+            observed.price.copy(),
+            self.catalog.repeat.copy(),
         )
 
     def user_arrays(self) -> Users:
         """User truth as the kernels take it."""
         p = self.population
         return Users(
-            p.observed.user,
-            p.observed.city,
+            p.observed.user.copy(),
+            p.observed.city.copy(),
             p.segment,
             p.age_band,
             p.interest_category,
@@ -183,7 +187,9 @@ def contextual_needs(environment: Environment, taxonomy: Taxonomy, strength: flo
     occasion = strength * environment.calendar.level @ taxonomy.occasion.T
     aged = taxonomy.topic[None, :, :] * taxonomy.topic_age.T[:, None, :]  # [age bands, categories, topics]
     trend = strength * np.einsum("dt,act->dac", environment.trends.level, aged)
-    return _with_masses(weather, occasion, trend, taxonomy.audience)
+    of_day = [environment.season_of(day) for day in range(environment.days)]
+    season = 1.0 - min(strength, 1.0) * (1.0 - taxonomy.season.T[of_day])
+    return _with_masses(weather, occasion, trend, season, taxonomy.audience.copy())
 
 
 def no_needs(cities: int, days: int, categories: int) -> Needs:
@@ -192,10 +198,15 @@ def no_needs(cities: int, days: int, categories: int) -> Needs:
         np.zeros((cities, days, categories)),
         np.zeros((days, categories)),
         np.zeros((days, len(AGE_BANDS), categories)),
+        np.ones((days, categories)),
         np.ones((1, categories)),
     )
 
 
-def _with_masses(weather: Floats, occasion: Floats, trend: Floats, audience: npt.NDArray[np.float64]) -> Needs:
-    weather, occasion, trend = (np.ascontiguousarray(a) for a in (weather, occasion, trend))
-    return Needs(weather, occasion, trend, audience, weather @ audience.T, occasion @ audience.T, trend @ audience.T)
+def _with_masses(
+    weather: Floats, occasion: Floats, trend: Floats, season: Floats, audience: npt.NDArray[np.float64]
+) -> Needs:
+    weather, occasion, trend, season = (np.ascontiguousarray(a) for a in (weather, occasion, trend, season))
+    return Needs(
+        weather, occasion, trend, season, audience, weather @ audience.T, occasion @ audience.T, trend @ audience.T
+    )

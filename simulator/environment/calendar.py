@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -138,6 +139,17 @@ def build_calendar(country: str, start: date, days: int) -> Calendar:
         weekday=np.array([day.weekday() for day in horizon], dtype=np.int8),
         traffic=visits[window],
     )
+
+
+@cache
+def busiest_day(country: str) -> float:
+    """The highest ``traffic`` of any day in ``FIRST_YEAR``..``LAST_YEAR``: a bound that no horizon can change.
+
+    Raises:
+        ValueError: if the country is unknown.
+    """
+    first, last = date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31)
+    return float(build_calendar(country, first, (last - first).days + 1).traffic.max())
 
 
 def presence(spans: list[tuple[int, int]], days: int, lead_days: int, ready_days: int, after_days: int) -> Floats:

@@ -1,0 +1,188 @@
+import importlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.shards import MOST_USERS, ShardPool, WorkerDiedError, cut, shard_pool
+from simulator.world import World
+
+# Another process finds a task by its module's name, and test modules have none that it could import.
+TASKS = '''
+"""Tasks for other processes."""
+
+import os
+import signal
+
+import numpy as np
+
+from simulator.batches import Candidates, Slates
+from simulator.engine import Simulation, opening_state
+from simulator.tables import UserDays
+
+
+def double(task, tick):
+    for _ in range(3):
+        tick()
+    return 2 * task
+
+
+def tick_often(task, tick):
+    for _ in range(task):
+        tick()
+
+
+def refuse(task, tick):
+    if task == 1:
+        raise ValueError(f"task: {task}")
+    return task
+
+
+def die(task, tick):
+    tick()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Fixed:
+    def begin(self, rows):
+        pass
+
+    def refresh(self, day, context):
+        pass
+
+    def candidates(self, requests):
+        items = np.tile(np.arange(requests.slots, dtype=np.int32), (len(requests), 1))
+        return Candidates(items, np.zeros(items.shape), np.zeros(items.shape, np.int8))
+
+    def allocate(self, requests, candidates):
+        return Slates(candidates.items, candidates.channel)
+
+
+def play(world, tick):
+    record = UserDays(world.users, 0, world.days)
+    Simulation(world, opening_state(world, 0), Fixed(), Fixed(), [record], lambda day: tick()).run(0, world.days)
+    return record.sums
+'''
+
+
+class Ticks:
+    """Counts its calls."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        """One more."""
+        self.count += 1
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """Tasks in a module that worker processes can import."""
+    folder = tmp_path_factory.mktemp("tasks")
+    (folder / "shard_tasks_for_tests.py").write_text(TASKS, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield importlib.import_module("shard_tasks_for_tests")
+        sys.modules.pop("shard_tasks_for_tests")
+
+
+@pytest.fixture(scope="module")
+def pool(tasks: ModuleType) -> Iterator[ShardPool]:
+    """Two worker processes."""
+    with shard_pool(2) as opened:
+        yield opened
+
+
+@given(st.integers(0, 300_000), st.integers(1, 64))
+@settings(max_examples=60, deadline=None)
+def test_a_cut_covers_every_row_once(users: int, workers: int) -> None:
+    """Shards put together are all rows in their order, none twice, whatever the numbers."""
+    shards = cut(users, workers)
+    assert np.array_equal(np.concatenate(shards), np.arange(users))
+    assert all(rows.dtype == np.int64 for rows in shards)
+
+
+@given(st.integers(1, 300_000), st.integers(1, 64))
+@settings(max_examples=60, deadline=None)
+def test_a_cut_is_even(users: int, workers: int) -> None:
+    """Shards differ by one row at the most, none is empty or too large, and every worker that can be fed has one."""
+    sizes = [len(rows) for rows in cut(users, workers)]
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= 1
+    assert max(sizes) <= MOST_USERS
+    assert len(sizes) >= min(users, workers)
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_a_pool_of_nobody_is_refused(workers: int) -> None:
+    """A pool without workers is an error that names the field and the value."""
+    with pytest.raises(ValueError, match=f"workers: {workers} "):
+        ShardPool(workers)
+
+
+def test_other_processes_answer_as_this_one_does(pool: ShardPool, tasks: ModuleType) -> None:
+    """Results come in the order of the tasks and every tick arrives, whoever does the work."""
+    for some in ([], [5], list(range(12))):
+        ticks, here = Ticks(), Ticks()
+        assert pool.map(tasks.double, some, ticks) == [2 * task for task in some]
+        with shard_pool(1) as alone:
+            assert alone.map(tasks.double, some, here) == [2 * task for task in some]
+        assert ticks.count == here.count == 3 * len(some)
+
+
+def test_more_ticks_than_a_pipe_holds_all_arrive(pool: ShardPool, tasks: ModuleType) -> None:
+    """A worker that ticks more often than the pipe can hold is neither blocked for good nor shortened."""
+    ticks = Ticks()
+    pool.map(tasks.tick_often, [12_000, 9_000], ticks)
+    assert ticks.count == 21_000
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_tasks_error_reaches_the_caller(pool: ShardPool, tasks: ModuleType, workers: int) -> None:
+    """What a task raises is raised here, with its own type and words, and the pool goes on."""
+    chosen = pool if workers == 2 else ShardPool(1)
+    with pytest.raises(ValueError, match="task: 1"):
+        chosen.map(tasks.refuse, [0, 1, 2], Ticks())
+    assert chosen.map(tasks.double, [4], Ticks()) == [8]
+
+
+def test_shards_played_elsewhere_are_the_same_bytes(pool: ShardPool, tasks: ModuleType, world: World) -> None:
+    """The world's shards, played by other processes, are the world played whole by this one."""
+    ticks = Ticks()
+    parts = pool.map(tasks.play, [world.take(rows) for rows in cut(world.users, 3)], ticks)
+    whole: dict[str, Any] = tasks.play(world, lambda: None)
+    assert ticks.count == 3 * world.days
+    for name, sums in whole.items():
+        assert np.concatenate([part[name] for part in parts]).tobytes() == sums.tobytes(), name
+    assert whole["clicks"].sum() > 0
+
+
+def test_a_killed_worker_is_an_error_and_not_a_hang(tasks: ModuleType) -> None:
+    """A worker killed from outside ends the map with an error of one line that says what to do, and the pool closes."""
+    with shard_pool(2) as doomed:
+        with pytest.raises(WorkerDiedError, match="--workers") as caught:
+            doomed.map(tasks.die, [0, 1, 2], Ticks())
+        assert "\n" not in str(caught.value)
+
+
+def test_a_pool_closes_whatever_happens(tasks: ModuleType) -> None:
+    """Leaving the pool by an exception ends its processes."""
+    processes: list[Any] = []
+
+    def interrupted() -> None:
+        with shard_pool(2) as opened:
+            opened.map(tasks.double, [1, 2], Ticks())
+            assert opened._executor is not None
+            processes.extend((opened._executor._processes or {}).values())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
+    assert processes
+    assert not any(process.is_alive() for process in processes)

@@ -1,0 +1,164 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.batches import BUY, CART, CLICK, Requests, Responses, Slates
+from simulator.shards import cut
+from simulator.tables import AMOUNTS, COUNTS, PHASES, USER_DAY_SCHEMA, Impressions, Recorder, UserDays, join_logs
+from simulator.world import DAY_SECONDS, World
+
+
+class Keeper(Recorder):
+    """Keeps all that it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Requests, Slates, Responses]] = []
+
+    def page(self, requests: Requests, slates: Slates, responses: Responses) -> None:
+        """Keep it."""
+        self.told.append((requests, slates, responses))
+
+
+@pytest.fixture(scope="module")
+def played(make_world: Callable[..., World], play: Callable[..., Any]) -> tuple[World, Any, Keeper]:
+    """Days 4 to 14 of a feed with many clicks, and every page of them."""
+    world, keeper = make_world({"response": {"click_base": -1.5, "cart_base": 0.0}}, scenario="feed"), Keeper()
+    return world, play(world, days=(4, 14), recorders=[keeper]), keeper
+
+
+def phases() -> list[str]:
+    """Phases of the ten days."""
+    return ["warmup"] * 3 + ["experiment"] * 5 + ["follow_up"] * 2
+
+
+def test_sums_are_those_of_the_pages(played: tuple[World, Any, Keeper]) -> None:
+    """Each total of user days is the total over all pages shown."""
+    _, run, keeper = played
+    totals = dict.fromkeys((*COUNTS, *AMOUNTS), 0.0)
+    for requests, _, r in keeper.told:
+        totals["sessions"] += len(requests) * (requests.page == 0)
+        totals["pages"] += len(requests)
+        for name, cells in (
+            ("impressions", r.shown),
+            ("clicks", r.clicked),
+            ("ipv", r.views),
+            ("atc", r.carted),
+            ("orders", r.bought),
+            ("novel_impressions", r.novel),
+            ("gmv", r.value),
+            ("tv", r.value - r.refunded),
+        ):
+            totals[name] += cells.sum()
+    for name, total in totals.items():
+        assert np.isclose(run.user_days.sums[name].sum(), total), name
+        assert total > 0
+
+
+def test_the_table_has_its_schema(played: tuple[World, Any, Keeper]) -> None:
+    """Columns and types are those declared, whatever came in, and also where there is no row at all."""
+    world, run, _ = played
+    user = world.population.observed.user
+    table = run.user_days.table(user, np.array(["a"] * world.users), phases())
+    assert table.schema == USER_DAY_SCHEMA
+    assert set(table["phase"].unique()) == set(PHASES)
+    empty = UserDays(0, 4, 14).table(np.zeros(0, np.int64), np.zeros(0, np.str_), phases())
+    assert empty.schema == USER_DAY_SCHEMA
+    assert len(empty) == 0
+    assert pl.concat([table, empty]).equals(table)
+
+
+def test_the_table_has_a_row_for_every_day_with_a_visit(played: tuple[World, Any, Keeper]) -> None:
+    """Rows are the user days with a session, by user and day, with their own arm, phase and sums."""
+    world, run, _ = played
+    user, arm = world.population.observed.user, np.array(["a", "b"])[np.arange(world.users) % 2]
+    table = run.user_days.table(user, arm, phases())
+    sums = run.user_days.sums
+    assert len(table) == (sums["sessions"] > 0).sum()
+    assert table.select("user", "day").equals(table.select("user", "day").unique().sort("user", "day"))
+    assert (table["sessions"] > 0).all()
+    for name in (*COUNTS, *AMOUNTS):
+        assert np.isclose(table[name].sum(), sums[name].sum()), name
+        assert np.array_equal(table[name], sums[name][table["user"], table["day"] - 4])
+    assert (table["arm"].to_numpy() == arm[table["user"]]).all()
+    assert table["phase"].to_list() == [phases()[day - 4] for day in table["day"]]
+
+
+def test_user_ids_are_the_worlds(world: World, play: Callable[..., Any]) -> None:
+    """A shard's table names users by their ids, not by their rows."""
+    rows = np.array([40, 7, 99])
+    table = play(world.take(rows)).user_days.table(rows, np.array(["x", "y", "z"]), ["experiment"] * world.days)
+    assert set(table["user"].unique()) <= {7, 40, 99}
+    assert set(zip(table["user"], table["arm"], strict=True)) <= {(40, "x"), (7, "y"), (99, "z")}
+
+
+def test_impressions_agree_with_user_days(played: tuple[World, Any, Keeper]) -> None:
+    """The log of impressions counts the same impressions, clicks, carts and orders, user by user."""
+    world, run, _ = played
+    user, _, _, _, _, kind, propensity = run.log
+    sums = run.user_days.sums
+    for name, least in (("impressions", 0), ("clicks", CLICK), ("atc", CART), ("orders", BUY)):
+        counted = np.bincount(user[kind >= least], minlength=world.users)
+        assert np.array_equal(counted, sums[name].sum(axis=1)), name
+    assert np.isnan(propensity).all()
+
+
+def test_an_empty_log_has_its_columns() -> None:
+    """A shard without any page has a log of no rows with the types of all others."""
+    columns = Impressions().columns()
+    assert [len(column) for column in columns] == [0] * 7
+    joined = join_logs([columns, columns], 0, 3)
+    assert len(joined.user) == 0
+    assert joined.impressions is not None
+
+
+def test_propensities_are_kept_with_their_items(world: World, played: tuple[World, Any, Keeper]) -> None:
+    """Where a policy gives propensities, each impression has that of its own place."""
+    _, _, keeper = played
+    requests, slates, responses = keeper.told[0]
+    impressions = Impressions()
+    marked = Slates(slates.items, slates.channel, slates.items / 1000.0)
+    impressions.page(requests, marked, responses)
+    columns: tuple[Any, ...] = impressions.columns()
+    _, _, item, _, position, kind, propensity = columns
+    assert len(item) == responses.shown.sum()
+    assert np.array_equal(propensity, item / 1000.0)
+    assert position.max() < world.slots
+    assert (kind > 0).sum() == responses.clicked.sum()
+
+
+@given(st.integers(1, 9), st.randoms(use_true_random=False))
+@settings(max_examples=10, deadline=None)
+def test_the_log_does_not_depend_on_the_cut(played: tuple[World, Any, Keeper], shards: int, luck: Any) -> None:
+    """Logs of shards, joined in any order, are the log of the whole, to the byte."""
+    world, run, _ = played
+    whole = join_logs([run.log], 4, 14)
+    parts = []
+    for rows in cut(world.users, shards):
+        mine = np.isin(run.log[0], rows)
+        parts.append(tuple(column[mine] for column in run.log))
+    luck.shuffle(parts)
+    joined = join_logs(parts, 4, 14)
+    for name in ("user", "item", "time", "kind"):
+        assert getattr(joined, name).tobytes() == getattr(whole, name).tobytes(), name
+    for name, column in vars(whole.impressions).items():
+        assert getattr(joined.impressions, name).tobytes() == column.tobytes(), name
+
+
+def test_interactions_are_the_impressions_clicked(played: tuple[World, Any, Keeper]) -> None:
+    """The joined log is in order of time and lists as interactions exactly the impressions that were clicked."""
+    _, run, _ = played
+    log = join_logs([run.log], 4, 14)
+    shown = log.impressions
+    assert shown is not None
+    assert (np.diff(log.time) >= 0).all()
+    assert (np.diff(shown.time) >= 0).all()
+    assert (log.start_day, log.end_day) == (4, 14)
+    assert shown.time.min() >= 4 * DAY_SECONDS
+    assert np.array_equal(log.item, shown.item[shown.clicked])
+    assert np.array_equal(log.user, shown.user[shown.clicked])
+    assert set(np.unique(log.kind).tolist()) == {CLICK, CART, BUY}
