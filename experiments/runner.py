@@ -7,6 +7,7 @@ traffic and replaying a real log differ in which world is built, and in nothing 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,8 @@ def run_experiment(
                 )
                 for rows, state in states
             ]
+            if workers > 1:  # as for the history: compile once
+                play_arms(_a_glimpse(tasks[0]), _nobody)
             days = phases.experiment_start - phases.warmup_start
             days += (phases.follow_up_end - phases.experiment_start) * len(config.arms)
             with progress.stage("playing the arms", days * len(tasks)) as stage:
@@ -116,11 +119,31 @@ def play_or_read_history(
             stage.advance()
         return built.recorded.history(history_days), [(rows, take_state(state, rows)) for rows in shards]
     logger = make_logger(built, seed)
+    if pool.workers > 1:  # kernels are compiled here once and cached, instead of in every worker at the same time
+        play_history(HistoryTask(built.world.take(shards[0][:1]), logger, 1), _nobody)
     tasks = [HistoryTask(built.world.take(rows), logger, history_days) for rows in shards]
     with progress.stage("logging the history", history_days * len(tasks)) as stage:
         parts = pool.map(play_history, tasks, stage.advance)
     log = join_logs([part.columns for part in parts], 0, history_days)
     return log, [(rows, part.state) for rows, part in zip(shards, parts, strict=True)]
+
+
+def _a_glimpse(task: ArmsTask) -> ArmsTask:
+    """The first user of a shard on the first day, under each arm."""
+    start = task.phases.warmup_start
+    row = np.zeros(1, np.int64)
+    return replace(
+        task,
+        world=task.world.take(row),
+        state=take_state(task.state, row),
+        assigned=row,
+        phases=Phases(start, start, start + 1, start + 1),
+        every_arm=True,
+    )
+
+
+def _nobody() -> None:
+    """Listens to nothing."""
 
 
 def make_logger(built: BuiltWorld, seed: int) -> RegisteredPolicy:
