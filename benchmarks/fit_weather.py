@@ -1,23 +1,26 @@
 """Fit the shipped climates to daily weather series and say how well three years foretell the fourth.
 
 The input is a CSV with the columns location, date, precipitation (mm), temp_max, temp_min (C), wind (m/s).
-Without ``--write`` nothing but the report is written, and the report says whether the shipped file is what
-the fit gives. Run from the repository's root:
+Without ``--write`` nothing but the figures is written, and they say whether the shipped file is what the fit
+gives. Run from the repository's root:
 
     python benchmarks/fit_weather.py --csv ../shared/data/weather/weather_seattle_newyork.csv --write
 """
 
-import argparse
-import json
 import sys
+from pathlib import Path
+
+# This folder is first on the path of a script, and its simulator.py would hide the package of that name.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from collections.abc import Iterable
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import yaml
 
+from benchmarks._bench import Case, arguments, finish, machine
 from simulator.environment.weather import WET_MM, Climate, fit_climate, load_climates, simulate_weather
 
 CSV = Path("../shared/data/weather/weather_seattle_newyork.csv")
@@ -74,6 +77,27 @@ def held_out_report(name: str, rows: pl.DataFrame) -> dict[str, dict[str, float]
     }
 
 
+UNITS = {
+    "wet_day_share": "share of days",
+    "wet_spell_days": "days",
+    "dry_spell_days": "days",
+    "rain_mm": "mm",
+    "temp_max_mean": "C",
+    "temp_max_anomaly_lag1": "correlation",
+}
+
+
+def cases_of(key: str, report: dict[str, dict[str, float]]) -> list[Case]:
+    """A city's report as cases; how many of the real figures lie inside the simulated intervals comes last."""
+    cases = [
+        Case(f"{key}/{figure}", metric, value, UNITS[figure])
+        for figure, values in report.items()
+        for metric, value in values.items()
+    ]
+    inside = sum(v["simulated_low"] <= v["real"] <= v["simulated_high"] for v in report.values())
+    return [*cases, Case(f"{key}/figures_inside", "real figures inside the 95% of simulated years", inside, "figures")]
+
+
 def simulated_figures(climate: Climate) -> dict[str, list[float]]:
     """The figures of ``SIMULATED_YEARS`` independent years."""
     worlds: Iterable[dict[str, float]] = (
@@ -111,10 +135,9 @@ def write_climates(climates: dict[str, Climate], first: date, last: date) -> Non
 
 def main() -> int:
     """Run the fit from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--csv", type=Path, default=CSV)
     parser.add_argument("--write", action="store_true", help=f"write {CLIMATES}")
-    parser.add_argument("--json", type=Path, help="where to write the report")
     options = parser.parse_args()
     if not options.csv.exists():
         print(f"--csv: {options.csv} (no such file; nothing fitted)")
@@ -125,16 +148,13 @@ def main() -> int:
     if options.write:
         dates: list[date] = pl.concat([rows["date"] for rows in series.values()]).to_list()
         write_climates(climates, min(dates), max(dates))
-    report = {
-        "held_out_year": HELD_OUT_YEAR,
-        "simulated_years": SIMULATED_YEARS,
-        "shipped_file_is_this_fit": climates == load_climates(),
-        "cities": {key: held_out_report(climate.name, series[climate.name]) for key, climate in climates.items()},
-    }
-    print(json.dumps(report, indent=2))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    cases = [
+        Case("shipped_file", "is what this fit gives (1 = yes)", float(climates == load_climates()), "", target=1.0)
+    ]
+    for key, climate in climates.items():
+        cases += cases_of(key, held_out_report(climate.name, series[climate.name]))
+    title = f"fit_weather: {HELD_OUT_YEAR} held out, {SIMULATED_YEARS} simulated years"
+    finish("fit_weather", cases, machine(), options.json, title)
     return 0
 
 
