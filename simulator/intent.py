@@ -60,7 +60,8 @@ def draw_intents(
         P(c) ~ w_long interest(c) + w_recent recent(c) + w_context M / (M + half) need(c) / M,
 
     M being the sum of need over categories, so that contexts take hold of a visit as far as there is something to
-    them. Interest in what is out of season is smaller. In a world with recorded baskets the categories are drawn from the basket that the visit ended with.
+    them. Interest in what is out of season is smaller. In a world with recorded baskets the categories are drawn from
+    the basket that the visit ended with.
     """
     recorded = len(baskets.first) > 1
     for n in range(len(row)):

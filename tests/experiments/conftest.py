@@ -1,0 +1,146 @@
+"""Small runs, shared by the tests of what runs and what is left."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from experiments.config import EvaluationConfig, ExperimentConfig, resolved
+from experiments.evaluation import run_evaluation
+from experiments.progress import Progress, SilentProgress
+from experiments.run_directory import COUNTERFACTUALS, USER_DAYS, RunDirectory
+from experiments.runner import run_experiment
+
+WORLD: dict[str, Any] = {
+    "kind": "generated",
+    "users": 300,
+    "items": 500,
+    "cities": ["seattle", "new_york"],
+    "country": "US",
+}
+EXPERIMENT: dict[str, Any] = {
+    "name": "small",
+    "seed": 7,
+    "world": WORLD,
+    "horizon": {"start": "2015-10-05", "history_days": 15, "warmup_days": 3, "days": 5, "follow_up_days": 3},
+    "page": {"slots": 8},
+    "arms": {
+        "popularity": {"policy": "popularity", "share": 0.4},
+        "utility": {"policy": "utility", "share": 0.3},
+        "contextual": {"policy": "contextual", "share": 0.3},
+    },
+    "analysis": {"metrics": ["ctr", "ipv", "atc", "gmv", "tv", "ner", "sessions", "retention_7"]},
+    "oracle": True,
+}
+EVALUATION: dict[str, Any] = {
+    "kind": "evaluation",
+    "name": "offline",
+    "seed": 7,
+    "world": WORLD,
+    "horizon": {"start": "2015-10-05", "history_days": 15},
+    "holdout_days": 3,
+    "policies": {name: {"policy": name} for name in ("popularity", "utility", "random")},
+    "replicates": 200,
+}
+
+
+class Steps(SilentProgress):
+    """Counts the steps of each stage."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, int] = {}
+        self.done: dict[str, int] = {}
+        self._open: list[str] = []
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator["Steps"]:
+        """See ``Progress``."""
+        self.totals[name] = total
+        self.done[name] = 0
+        self._open.append(name)
+        try:
+            yield self
+        finally:
+            self._open.pop()
+
+    def advance(self, steps: int = 1) -> None:
+        """See ``Progress``."""
+        self.done[self._open[-1]] += steps
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SimpleNamespace]:
+    """``run(workers=..., directory=..., **changes)``: a small experiment with some sections replaced, carried out."""
+
+    def carried_out(
+        workers: int = 1, path: Path | None = None, progress: Progress | None = None, **changes: Any
+    ) -> SimpleNamespace:
+        config = ExperimentConfig.model_validate(EXPERIMENT | changes)
+        path = path or tmp_path_factory.mktemp("run") / "out"
+        directory = RunDirectory.open(path, config.name, resolved(config))
+        steps = progress or Steps()
+        results = run_experiment(config, directory, workers, steps)
+        others = path / COUNTERFACTUALS
+        return SimpleNamespace(
+            config=config,
+            directory=directory,
+            path=path,
+            results=results,
+            user_days=pl.read_parquet(path / USER_DAYS),
+            counterfactuals=pl.read_parquet(others) if others.exists() else None,
+            steps=steps,
+        )
+
+    return carried_out
+
+
+@pytest.fixture(scope="session")
+def finished(run: Callable[..., SimpleNamespace]) -> SimpleNamespace:
+    """Three arms on one worker, every user under every arm; not to be changed."""
+    return run()
+
+
+@pytest.fixture(scope="session")
+def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SimpleNamespace]:
+    """``evaluate(workers=..., **changes)``: a small evaluation with some sections replaced, carried out."""
+
+    def carried_out(workers: int = 1, **changes: Any) -> SimpleNamespace:
+        config = EvaluationConfig.model_validate({**EVALUATION, **changes})
+        path = tmp_path_factory.mktemp("evaluation") / "out"
+        directory = RunDirectory.open(path, config.name, resolved(config))
+        steps = Steps()
+        evaluation = run_evaluation(config, directory, workers, steps)
+        return SimpleNamespace(config=config, directory=directory, path=path, evaluation=evaluation, steps=steps)
+
+    return carried_out
+
+
+@pytest.fixture(scope="session")
+def online_retail() -> Path:
+    """The real log, where it is at hand."""
+    path = Path(__file__).resolve().parents[3] / "shared" / "data" / "online_retail" / "online_retail.csv.gz"
+    if not path.exists():
+        pytest.skip("online_retail.csv.gz is not there")
+    return path
+
+
+@pytest.fixture(scope="session")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file as the real log's, of 12 customers who buy two of 24 things on each of 30 days."""
+    lines = ["InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"]
+    for day in range(30):
+        for customer in range(12):
+            when = f"2011-03-{day + 1:02d} {8 + customer // 2:02d}:{30 * (customer % 2):02d}:00"
+            for thing in {(customer + day) % 24, (5 * customer + day // 4) % 24}:
+                kind = ("TEA MUG", "WALL CLOCK", "JUMBO BAG")[thing % 3]
+                lines.append(
+                    f"{500000 + 12 * day + customer},{10000 + thing},{kind} NO {thing},"
+                    f"{1 + thing % 3},{when},{1.25 + thing},{12000 + customer},United Kingdom"
+                )
+    path = tmp_path_factory.mktemp("ledger") / "ledger.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

@@ -1,0 +1,99 @@
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.config import GeneratedWorld, LogWorld
+from experiments.worlds import BuiltWorld, build_world
+from simulator.batches import BUY
+from simulator.datasets.interactions import DatasetError
+from simulator.recorded import RecordedWorld
+
+GENERATED = GeneratedWorld(
+    kind="generated", users=30, items=60, cities=("seattle", "new_york"), country="US", currency="EUR"
+)
+
+
+def test_generated_world_is_as_described() -> None:
+    """Every value of the section and of the page arrives in the world, which has no log behind it."""
+    built = build_world(GENERATED, start=date(2015, 10, 5), days=9, scenario="feed", slots=7, seed=3)
+    world = built.world
+    assert built.recorded is None
+    assert built.rows.tolist() == list(range(30))
+    assert (world.users, world.catalog.items, world.days, world.slots) == (30, 60, 9, 7)
+    assert (world.scenario, world.currency, world.seed) == ("feed", "EUR", 3)
+    assert world.environment.cities == ("seattle", "new_york")
+    assert world.environment.start == date(2015, 10, 5)
+    assert world.behaviour == GENERATED.behaviour
+
+
+def test_strength_scales_every_need() -> None:
+    """Contexts at half strength call for half as much, and at 0 for nothing; all else is the same world."""
+    needs, interests = {}, []
+    for strength in (0.0, 0.5, 1.0):
+        config = GENERATED.model_copy(update={"context_strength": strength})
+        world = build_world(config, start=date(2015, 10, 5), days=9, scenario="item", slots=7, seed=3).world
+        needs[strength] = world.needs
+        interests.append(world.population.interest_weight)
+    for part in ("weather", "occasion", "trend"):
+        assert not getattr(needs[0.0], part).any()
+        assert np.allclose(getattr(needs[0.5], part) * 2, getattr(needs[1.0], part))
+    assert needs[1.0].weather.any()
+    assert np.array_equal(interests[0], interests[2])
+
+
+@pytest.mark.parametrize("missing", ["start", "days"])
+def test_generated_world_needs_its_days(missing: str) -> None:
+    """A world made from a seed has no first day of its own; the message says what to give."""
+    span = {"start": date(2015, 10, 5), "days": 9, missing: None}
+    with pytest.raises(ValueError, match=r"horizon\.start: missing"):
+        build_world(GENERATED, scenario="item", slots=5, seed=1, **span)  # type: ignore[arg-type]
+
+
+def test_missing_log_is_an_error_that_names_it(tmp_path: Path) -> None:
+    """A path without a file is a DatasetError with the path in it."""
+    config = LogWorld(kind="log", dataset="online_retail", path=tmp_path / "gone.csv")
+    with pytest.raises(DatasetError, match=r"gone\.csv: no such file"):
+        build_world(config, start=None, days=None, scenario="item", slots=5, seed=1)
+
+
+@pytest.fixture(scope="module")
+def real(online_retail: Path) -> tuple[BuiltWorld, RecordedWorld]:
+    """Forty days of the real log from its hundredth day, and the log's side."""
+    config = LogWorld(kind="log", dataset="online_retail", path=online_retail)
+    built = build_world(config, start=date(2011, 3, 11), days=40, scenario="item", slots=5, seed=1)
+    assert built.recorded is not None
+    return built, built.recorded
+
+
+def test_log_world_covers_its_days(real: tuple[BuiltWorld, RecordedWorld]) -> None:
+    """Purchases inside the horizon are kept with their times counted from it; the others are counted as outside."""
+    built, recorded = real
+    log = recorded.log
+    assert (log.start_day, log.end_day) == (0, 40)
+    assert log.impressions is None
+    assert (log.kind == BUY).all()
+    assert log.time.min() >= 0
+    assert log.time.max() < 40 * 86_400
+    assert (np.diff(log.time) >= 0).all()
+    assert len(log.user) + recorded.counts["rows_outside_horizon"] == recorded.counts["kept"]
+    assert log.user.max() < built.world.users
+    assert log.item.max() < built.world.catalog.items
+    assert built.world.currency == "GBP"
+
+
+def test_log_history_and_state_end_where_they_should(real: tuple[BuiltWorld, RecordedWorld]) -> None:
+    """On the morning of a day the past is known to the last purchase, and the next visits are the log's."""
+    _, recorded = real
+    past = recorded.history(25)
+    assert past.end_day == 25
+    assert past.time.max() < 25 * 86_400
+    assert len(past.user) == (recorded.log.time < 25 * 86_400).sum()
+    state = recorded.state(25)
+    assert state.event_count.sum() == len(past.user)
+    coming = recorded.log.time >= 25 * 86_400
+    for user in np.unique(recorded.log.user[coming])[:50]:
+        assert state.next_time[user] == recorded.log.time[coming & (recorded.log.user == user)].min()
+    gone = np.setdiff1d(np.arange(len(state.next_time)), recorded.log.user[coming])
+    assert (state.next_time[gone] > 40 * 86_400).all()

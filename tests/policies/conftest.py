@@ -1,0 +1,120 @@
+"""A small world, its log and its users' state, shared by the tests of the policies."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+
+from allocation.top_slots import TopSlots
+from policies.registry import RegisteredPolicy, policy_class
+from simulator.batches import InteractionLog, Ints, Requests
+from simulator.engine import Simulation, opening_state
+from simulator.generated import generate_world
+from simulator.parameters import BehaviourParameters
+from simulator.state import State, observed_history
+from simulator.tables import Impressions, join_logs
+from simulator.truth import Truth
+from simulator.world import DAY_SECONDS, World
+
+HISTORY_DAYS = 16
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """300 users and 400 items in two cities for 20 days."""
+    return generate_world(
+        users=300,
+        items=400,
+        cities=["seattle", "new_york"],
+        country="US",
+        start=date(2015, 10, 19),
+        days=20,
+        scenario="item",
+        slots=5,
+        currency="USD",
+        context_strength=1.0,
+        behaviour=BehaviourParameters(),
+        seed=11,
+    )
+
+
+def _fit(world: World, name: str, log: InteractionLog, seed: int, params: dict[str, Any]) -> RegisteredPolicy:
+    chosen = policy_class(name)
+    policy = chosen(chosen.Params.model_validate(params), seed)
+    context = world.environment.observed().until(max(log.end_day - 1, 0))
+    policy.fit(log, world.catalog.observed, world.population.observed, context)
+    return policy
+
+
+@pytest.fixture(scope="session")
+def played(world: World) -> tuple[InteractionLog, State]:
+    """The log of the first days under the exploring logger, and the users as it leaves them."""
+    nothing = np.zeros(0, np.int64)
+    cold = InteractionLog(0, 0, nothing, nothing.astype(np.int32), nothing, nothing.astype(np.int8), None)
+    state = opening_state(world, 0)
+    impressions = Impressions()
+    logger = _fit(world, "exploring_logger", cold, 3, {})
+    Simulation(world, state, logger, TopSlots(), [impressions]).run(0, HISTORY_DAYS)
+    return join_logs([impressions.columns()], 0, HISTORY_DAYS), state
+
+
+@pytest.fixture(scope="session")
+def log(played: tuple[InteractionLog, State]) -> InteractionLog:
+    """The log of the first 16 days, with impressions."""
+    return played[0]
+
+
+@pytest.fixture(scope="session")
+def state(played: tuple[InteractionLog, State]) -> State:
+    """The users on the morning after the log; not to be written."""
+    return played[1]
+
+
+@pytest.fixture(scope="session")
+def sales_log(log: InteractionLog) -> InteractionLog:
+    """The same log as a ledger would hold it: interactions alone."""
+    return replace(log, impressions=None)
+
+
+@pytest.fixture(scope="session")
+def fit(world: World, log: InteractionLog, state: State) -> Callable[..., RegisteredPolicy]:
+    """``fit(name, log=..., seed=..., **params)``: a fitted policy, ready to serve the morning after the log."""
+
+    def fitted(name: str, log: InteractionLog = log, seed: int = 5, **params: Any) -> RegisteredPolicy:
+        policy = _fit(world, name, log, seed, params)
+        if policy.knows_truth:
+            policy.bind_truth(Truth(world, state))  # type: ignore[attr-defined]
+        policy.begin(world.users)
+        policy.refresh(HISTORY_DAYS, world.environment.observed().until(HISTORY_DAYS))
+        return policy
+
+    return fitted
+
+
+@pytest.fixture(scope="session")
+def ask(world: World, state: State) -> Callable[..., Requests]:
+    """``ask(rows)``: requests of these users on the morning after the log; any field can be given instead."""
+
+    def requests(rows: Ints, day: int = HISTORY_DAYS, **fields: Any) -> Requests:
+        rows = np.asarray(rows, np.int64)
+        users = world.population.observed
+        asked = Requests(
+            row=rows,
+            user=users.user[rows],
+            visit=state.visit[rows],
+            page=0,
+            slots=world.slots,
+            max_pages=4,
+            time=np.full(len(rows), day * DAY_SECONDS + 7 * 3600, np.int64),
+            day=np.full(len(rows), day, np.int64),
+            city=users.city[rows],
+            users=users,
+            history=observed_history(state),
+            context=world.environment.observed().until(day),
+        )
+        return replace(asked, **fields)
+
+    return requests
