@@ -133,7 +133,7 @@ def test_taste_and_price_fit(world: World) -> None:
 
 
 def test_satiation_lowers_and_fades(world: World, rows: Ints) -> None:
-    """A purchase lowers its category's logits by the coefficient times its decay, less for what is bought again soon."""
+    """A purchase lowers its category's logits by the coefficient times its decay, less for what is bought again."""
     r = world.behaviour.response
     category = world.catalog.observed.category
     crowded = int(np.argmax(np.bincount(category)))

@@ -1,0 +1,111 @@
+"""Fill the figures of README.md from benchmarks/results: no number there is typed by hand.
+
+    python benchmarks/_readme.py [RUN]
+
+``RUN`` is the directory of a finished quickstart, whose verdict is shown as the terminal shows it.
+"""
+
+import json
+import re
+import sys
+from io import StringIO
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # this folder comes first otherwise, and hides packages of the same names
+
+from rich.console import Console  # noqa: E402 - after the path is set
+
+from experiments.terminal import print_verdict  # noqa: E402 - likewise
+
+RESULTS = ROOT / "benchmarks" / "results"
+METRICS = {"ctr": "CTR", "ner": "NER", "tv": "TV"}
+
+
+def cases(name: str) -> dict[tuple[str, str], float]:
+    """Values of a benchmark's cases by (case, metric)."""
+    raw = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return {(case["case"], case["metric"]): case["value"] for case in raw["cases"]}
+
+
+def percent(value: float) -> str:
+    """A ratio minus 1 as a signed percentage."""
+    return f"{100 * value:+.1f}%".replace("-", "\N{MINUS SIGN}")
+
+
+def closed_loop(config: str) -> str:
+    """The table of a closed-loop config: one row a metric."""
+    values = {case: value for (case, _), value in cases("experiments").items()}
+    rows = ["| metric | lift | 95% interval | adjusted p | true lift |", "|---|---|---|---|---|"]
+    for metric, title in METRICS.items():
+        found = {key: values[f"{config}/{metric}/{key}"] for key in ("lift", "lift_low", "lift_high", "p_adjusted")}
+        truth, covered = values[f"{config}/{metric}/true_lift"], values[f"{config}/{metric}/covered"]
+        p = "<0.001" if found["p_adjusted"] < 0.001 else f"{found['p_adjusted']:.3f}"
+        rows.append(
+            f"| {title} | {percent(found['lift'])} | {percent(found['lift_low'])} to {percent(found['lift_high'])} "
+            f"| {p} | {percent(truth)} {'✓' if covered else '✗'} |"
+        )
+    return "\n".join(rows)
+
+
+def replay(config: str) -> str:
+    """The table of the open-loop config: one row a policy."""
+    values = {case: value for (case, _), value in cases("experiments").items()}
+    policies = list(
+        dict.fromkeys(case.split("/")[1] for case in values if case.startswith(f"{config}/") and "@" in case)
+    )
+    metrics = list(
+        dict.fromkeys(case.split("/")[2] for case in values if case.startswith(f"{config}/") and "@" in case)
+    )
+    rows = ["| policy | " + " | ".join(metrics) + " |", "|---|" + "---|" * len(metrics)]
+    for policy in policies:
+        found = [
+            "{:.4f} ({:.4f} to {:.4f})".format(
+                *(values[f"{config}/{policy}/{metric}/{key}"] for key in ("value", "low", "high"))
+            )
+            for metric in metrics
+        ]
+        rows.append(f"| {policy} | " + " | ".join(found) + " |")
+    return "\n".join(rows)
+
+
+def simulator() -> str:
+    """The table of slates a CPU-second."""
+    rows = ["| policy | slates per CPU-second |", "|---|---|"]
+    rows += [
+        f"| `{case}` | {value:,.0f} |"
+        for (case, metric), value in cases("simulator").items()
+        if metric.startswith("median") and not case.startswith("Stream")
+    ]
+    return "\n".join(rows)
+
+
+def verdict(run: Path) -> str:
+    """The verdict of a run as an 80-column terminal shows it."""
+    out = StringIO()
+    print_verdict(Console(file=out, width=80), json.loads((run / "results.json").read_text(encoding="utf-8")))
+    return "```text\n" + "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n```"
+
+
+def main() -> None:
+    """Rewrite the blocks between ``<!-- figures: NAME -->`` and ``<!-- end figures -->``."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    blocks = {name: closed_loop(name) for name in ("quickstart", "contexts_off", "aa", "online_retail")}
+    blocks |= {"online_retail_replay": replay("online_retail_replay"), "simulator": simulator()}
+    if len(sys.argv) > 1:
+        blocks["verdict"] = verdict(Path(sys.argv[1]))
+    for name, block in blocks.items():
+        text, count = re.subn(
+            rf"(<!-- figures: {name} -->\n).*?(<!-- end figures -->)",
+            lambda match, block=block: f"{match[1]}\n{block}\n\n{match[2]}",
+            text,
+            flags=re.DOTALL,
+        )
+        if count != 1:
+            raise SystemExit(f"README.md: {count} blocks named {name!r}; there must be 1")
+    readme.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
