@@ -26,7 +26,7 @@ def assign(user: Ints, shares: Mapping[str, float], salt: str, seed: int) -> npt
         ValueError: a share is not positive, or they do not sum to 1.
     """
     values = np.asarray(list(shares.values()), dtype=np.float64)
-    if (values <= 0).any():
+    if not (values > 0).all():  # NaN is refused too
         raise ValueError(f"shares: {dict(shares)}; every share must be above 0")
     if abs(values.sum() - 1.0) > 1e-9:
         raise ValueError(f"shares: {dict(shares)} sum to {values.sum():g}; they must sum to 1")
