@@ -115,7 +115,6 @@ class Contextual(VisitRanking):
         params: ContextualParams = self.params
         base = params.utility
         n = len(users.user)
-        self._log_price = np.log(catalog.price)
         self._cities = int(users.city.max(initial=0)) + 1
         counted, judging = halves(n, self.seed)
         half = log_of(log, counted)
@@ -157,16 +156,20 @@ class Contextual(VisitRanking):
         """Log-odds of a click by the logistic blend of features and lifts, float64 [pairs]."""
         return features @ self.weight[:NF] + lift @ self.weight[NF:-1] + self.weight[-1]
 
-    def _design(self, features: npt.NDArray[np.floating], lift: Floats, item: Ints32) -> npt.NDArray[np.float32]:
-        """Columns of the trees, float32 [pairs, NF + 4]."""
-        return np.column_stack([features, lift, self._log_price[item]]).astype(np.float32)
+    def _design(self, features: npt.NDArray[np.floating], lift: Floats) -> npt.NDArray[np.float32]:
+        """Columns of the trees, float32 [pairs, 4]: what the utility channel makes of user and item, and the lifts.
+
+        The utility score stands for everything known of user and item. Trees that saw its parts would refine it with
+        or without a context, and an experiment could not tell what the context is worth.
+        """
+        return np.column_stack([features @ self.weight[:NF], lift]).astype(np.float32)
 
     def _grow(self, features: Floats, lift: Floats, examples: Examples) -> lgb.Booster | None:
         """Trees on top of the blend: what it leaves unexplained. None where there is nothing to tell apart."""
         params: ContextualParams = self.params
         if examples.clicked.all() or not examples.clicked.any():
             return None
-        x = self._design(features, lift, examples.item)
+        x = self._design(features, lift)
         settings = {
             "objective": "binary",
             "num_leaves": params.leaves,
@@ -221,7 +224,7 @@ class Contextual(VisitRanking):
         item = items[there]
         lift = self._today[requests.city[n], self.tables.category[item]]
         known = features[there].reshape(-1, NF)
-        trees = self._unexplained(self._design(known, lift, item))
+        trees = self._unexplained(self._design(known, lift))
         score = np.full(items.shape, -np.inf)
         score[there] = base[there] + trees
         chosen = np.empty((len(requests), width), np.int32)
