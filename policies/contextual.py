@@ -96,6 +96,14 @@ class ContextLifts:
         return self.of(context, city[first], day[first])[inverse, category]
 
 
+def weighted_sum(features: npt.NDArray[np.floating], weight: Floats) -> Floats:
+    """``features @ weight`` by column, float64 [pairs]: a matrix product may round a row by what stands beside it."""
+    total = np.zeros(len(features))
+    for column, coefficient in enumerate(weight):
+        total += coefficient * features[:, column]
+    return total
+
+
 def where_and_when(examples: Examples, users: ObservedUsers, end_day: int) -> tuple[Ints, Ints]:
     """City and day of each example, int64; a visit over the last midnight counts for the last day."""
     city = users.city[examples.visit_user[examples.visit]].astype(np.int64)
@@ -162,7 +170,7 @@ class Contextual(VisitRanking):
         The utility score stands for everything known of user and item. Trees that saw its parts would refine it with
         or without a context, and an experiment could not tell what the context is worth.
         """
-        return np.column_stack([features @ self.weight[:NF], lift]).astype(np.float32)
+        return np.column_stack([weighted_sum(features, self.weight[:NF]), lift]).astype(np.float32)
 
     def _grow(self, features: Floats, lift: Floats, examples: Examples) -> lgb.Booster | None:
         """Trees on top of the blend: what it leaves unexplained. None where there is nothing to tell apart."""
