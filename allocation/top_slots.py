@@ -2,11 +2,21 @@
 
 import numpy as np
 
-from simulator.batches import NO_ITEM, UTILITY, Candidates, Requests, Slates
+from simulator.batches import NO_ITEM, UTILITY, Candidates, Requests, Responses, Slates
+from simulator.environment.context import ObservedContext
 
 
 class TopSlots:
     """Shows the first ``requests.slots`` candidates as ranked, whatever channel they come from."""
+
+    def refresh(self, day: int, context: ObservedContext) -> None:
+        """Nothing to decide."""
+
+    def observe(self, requests: Requests, slates: Slates, responses: Responses) -> None:
+        """Nothing to learn."""
+
+    def diary(self) -> None:
+        """Nothing to tell."""
 
     def allocate(self, requests: Requests, candidates: Candidates) -> Slates:
         """See ``simulator.protocols.Allocator``."""
