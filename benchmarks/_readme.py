@@ -80,6 +80,32 @@ def simulator() -> str:
     return "\n".join(rows)
 
 
+def allocation_arms() -> str:
+    """The table of the allocation experiment: one row an arm against utility alone."""
+    values = {case: value for (case, _), value in cases("experiments").items()}
+    arms = list(dict.fromkeys(c.split("/")[1] for c in values if c.startswith("allocation/") and c.count("/") == 3))
+    rows = ["| arm | CTR, estimate (truth) | NER | TV |", "|---|---|---|---|"]
+    for arm in arms:
+        found = [
+            f"{percent(values[f'allocation/{arm}/{metric}/lift'])} "
+            f"({percent(values[f'allocation/{arm}/{metric}/true_lift'])})"
+            for metric in METRICS
+        ]
+        rows.append(f"| `{arm}` | " + " | ".join(found) + " |")
+    return "\n".join(rows)
+
+
+def allocation() -> str:
+    """The table of the exposure program's speed."""
+    values = cases("allocation")
+    names = list(dict.fromkeys(case for case, metric in values if metric in ("exact solve", "CVXPY with Clarabel")))
+    rows = ["| program | exact, CPU-ms | CVXPY with Clarabel, CPU-ms | ratio |", "|---|---|---|---|"]
+    for name in names:
+        found = [values.get((name, m)) for m in ("exact solve", "CVXPY with Clarabel", "exact is faster by")]
+        rows.append(f"| {name} | " + " | ".join("" if v is None else f"{v:,.4g}" for v in found) + " |")
+    return "\n".join(rows)
+
+
 def verdict(run: Path) -> str:
     """The verdict of a run as an 80-column terminal shows it."""
     out = StringIO()
@@ -93,6 +119,7 @@ def main() -> None:
     text = readme.read_text(encoding="utf-8")
     blocks = {name: closed_loop(name) for name in ("quickstart", "contexts_off", "aa", "online_retail")}
     blocks |= {"online_retail_replay": replay("online_retail_replay"), "simulator": simulator()}
+    blocks |= {"allocation": allocation(), "allocation_arms": allocation_arms()}
     if len(sys.argv) > 1:
         blocks["verdict"] = verdict(Path(sys.argv[1]))
     for name, block in blocks.items():

@@ -41,6 +41,7 @@ NAMES: Final = (
     "aa",
     "three_arms",
     "feed",
+    "allocation",
     "online_retail",
     "online_retail_replay",
 )

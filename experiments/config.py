@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal
 import holidays
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from allocation.settings import Allocation, ExposureAllocation, NoAllocation
 from metrics.definitions import resolve
 from policies.registry import policy_class
 from simulator.environment.calendar import FIRST_YEAR, LAST_YEAR
@@ -180,6 +181,34 @@ class Arm(PolicyChoice):
     """One variant of the experiment."""
 
     share: float = Field(gt=0.0, le=1.0, description="share of users; the arms' shares sum to 1")
+    allocation: Allocation = Field(
+        default=NoAllocation(), description="which cognitive candidates are shown, for a policy that has them"
+    )
+
+    @field_validator("allocation")
+    @classmethod
+    def _channels_to_allocate(cls, allocation: Allocation, info: ValidationInfo) -> Allocation:
+        if allocation.kind != "none" and "policy" in info.data and not policy_class(info.data["policy"]).two_channels:
+            raise ValueError(
+                f"kind {allocation.kind!r}, but policy {info.data['policy']!r} has no cognitive channel; "
+                "use two_channel, or leave allocation out"
+            )
+        return allocation
+
+
+class Frontier(Parameters):
+    """Further values of lambda at which an arm with the exposure program is played on all users, beside the test."""
+
+    arm: str = Field(description="an arm with allocation.kind exposure_qp")
+    lambdas: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(min_length=1, description="values to play")
+
+    @field_validator("lambdas")
+    @classmethod
+    def _once_each(cls, lambdas: tuple[float, ...]) -> tuple[float, ...]:
+        for value in lambdas:
+            if lambdas.count(value) > 1:
+                raise ValueError(f"{value} comes twice; name each lambda once")
+        return lambdas
 
 
 class Page(Parameters):
@@ -227,6 +256,7 @@ class ExperimentConfig(Parameters):
     page: Page = Field(default=Page())
     arms: dict[str, Arm] = Field(description="the variants; order matters, the first is the control")
     analysis: Analysis = Field(default=Analysis())
+    frontier: Frontier | None = Field(default=None, description="play one arm at other lambdas; needs oracle: true")
     oracle: bool = Field(
         default=False, description="play every user under every arm too, for the exact effect (runs longer)"
     )
@@ -253,6 +283,26 @@ class ExperimentConfig(Parameters):
     def _parts_fit(self) -> "ExperimentConfig":
         _check_start(self.world, self.horizon.start)
         _check_control("analysis.control", self.analysis.control, self.arms)
+        for name, arm in self.arms.items():
+            if arm.allocation.kind == "exposure_qp" and isinstance(self.world, LogWorld):
+                raise ValueError(
+                    f"arms.{name}.allocation: 'exposure_qp' weighs estimated clicks and orders, and a sales log has no "
+                    "impressions to estimate them from; use kind fixed, or a generated world"
+                )
+            wanted = getattr(arm.allocation, "slots", getattr(arm.allocation, "most", 0))
+            if wanted > self.page.slots:
+                raise ValueError(
+                    f"arms.{name}.allocation: {wanted} cognitive items on a page of {self.page.slots} (page.slots); "
+                    "ask for fewer"
+                )
+        if self.frontier is not None:
+            chosen = self.arms.get(self.frontier.arm)
+            if chosen is None or not isinstance(chosen.allocation, ExposureAllocation):
+                raise ValueError(
+                    f"frontier.arm: {self.frontier.arm!r} is no arm with allocation.kind exposure_qp; name one"
+                )
+            if not self.oracle:
+                raise ValueError("frontier: given without oracle: true; a frontier is played on all users, so add it")
         watched = self.horizon.days + self.horizon.follow_up_days
         for metric in resolve(self.analysis.metrics):
             if metric.needs_days > watched:
@@ -355,7 +405,7 @@ def _check_control(field: str, control: str | None, names: Iterable[str]) -> Non
 
 def resolved(config: Config) -> dict[str, Any]:
     """The config as plain JSON values with every default filled in; loads back to an equal config."""
-    data = config.model_dump(mode="json")
+    data = config.model_dump(mode="json", by_alias=True)
     if isinstance(config, ExperimentConfig):
         data["analysis"]["control"] = config.control_name
     else:

@@ -139,6 +139,7 @@ def rank_visits(task: RankingTask, tick: Tick) -> Rankings:
                 users=users,
                 history=history,
                 context=today,
+                already=np.zeros((len(batch), 0), np.int32),
             )
             answer = task.policy.candidates(requests).items[:, :width]
             ranked[batch, : answer.shape[1]] = answer

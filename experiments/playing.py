@@ -3,7 +3,6 @@
 These functions run in worker processes; they know a shard's users and nothing of other shards.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +12,10 @@ import polars as pl
 
 from allocation.top_slots import TopSlots
 from policies.registry import RegisteredPolicy
-from simulator.batches import Ints
 from simulator.engine import Simulation, VisitCount, opening_state
+from simulator.protocols import Allocator
 from simulator.shards import Tick
-from simulator.state import State, copy_state, take_state
+from simulator.state import State, copy_state
 from simulator.tables import Impressions, Recorder, UserDays
 from simulator.truth import Truth
 from simulator.world import World
@@ -67,89 +66,102 @@ class Phases:
 
 
 @dataclass(frozen=True)
-class ArmsTask:
-    """Warm-up and experiment of a shard.
+class WarmupTask:
+    """Days between history and experiment of a shard, under the control policy for everyone."""
+
+    world: World
+    state: State
+    policy: RegisteredPolicy
+    arm_of_row: npt.NDArray[np.str_]
+    phases: Phases
+
+
+@dataclass(frozen=True)
+class WarmupResult:
+    """The warm-up's user days, and the state on the experiment's first morning."""
+
+    table: pl.DataFrame
+    state: State
+    visits: VisitCount
+
+
+def play_warmup(task: WarmupTask, tick: Tick) -> WarmupResult:
+    """Play a shard's warm-up."""
+    span = (task.phases.warmup_start, task.phases.experiment_start)
+    record = UserDays(task.world.users, *span)
+    visits = _play(task.world, task.state, task.policy, TopSlots(), record, span, tick)
+    user = task.world.population.observed.user
+    return WarmupResult(record.table(user, task.arm_of_row, task.phases.of(*span)), task.state, visits)
+
+
+@dataclass(frozen=True)
+class ArmTask:
+    """The experiment of some users under one arm.
 
     Attributes:
-        world, state: the shard as its history left it.
-        control: name of the arm whose policy serves the warm-up.
-        policies: fitted, by arm.
-        assigned: arm index of each row.
+        world, state: the users as the warm-up left them; the state is not written to.
+        policy: fitted.
+        allocator: decides what is exposed.
+        arm_of_row: the arm each user is assigned to, whichever is played.
+        arm: name of what is played.
+        assigned_arm: the arm whose users it is meant for.
         phases: days.
-        every_arm: play all users under all arms, for the truth.
     """
 
     world: World
     state: State
-    control: str
-    policies: Mapping[str, RegisteredPolicy]
-    assigned: Ints
+    policy: RegisteredPolicy
+    allocator: Allocator
+    arm_of_row: npt.NDArray[np.str_]
+    arm: str
+    assigned_arm: str
     phases: Phases
-    every_arm: bool
 
 
 @dataclass(frozen=True)
-class ArmsResult:
-    """Tables of a shard.
+class ArmResult:
+    """What an arm left.
 
     Attributes:
-        warmup: user days before the arms part.
-        played: user days of the experiment and follow-up under each arm; of the assigned users only, or of all.
-        visits: what became of the visits that fell due, by arm, and under "warmup".
-        churned: assigned users of each arm who have left for good by the end.
+        table: user days of the experiment and follow-up.
+        visits: what became of the visits that fell due.
+        churned: users assigned to the arm who have left for good by the end.
+        diary: what the allocator wrote down by day, or None.
     """
 
-    warmup: pl.DataFrame
-    played: dict[str, pl.DataFrame]
-    visits: dict[str, VisitCount]
-    churned: dict[str, int]
+    table: pl.DataFrame
+    visits: VisitCount
+    churned: int
+    diary: dict[str, Any] | None
 
 
-def play_arms(task: ArmsTask, tick: Tick) -> ArmsResult:
-    """Play a shard's warm-up under the control policy, then each arm from copies of the same moment."""
-    names = np.array(list(task.policies))
-    arm_of_row = names[task.assigned]
+def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
+    """Play users under one arm, from a copy of the moment at which the arms part."""
+    span = (task.phases.experiment_start, task.phases.follow_up_end)
+    state = copy_state(task.state)
+    record = UserDays(task.world.users, *span)
+    visits = _play(task.world, state, task.policy, task.allocator, record, span, tick)
     user = task.world.population.observed.user
-    days = task.phases
-    before = UserDays(task.world.users, days.warmup_start, days.experiment_start)
-    visits = {
-        "warmup": _play(
-            task.world,
-            task.state,
-            task.policies[task.control],
-            before,
-            (days.warmup_start, days.experiment_start),
-            tick,
-        )
-    }
-    played: dict[str, pl.DataFrame] = {}
-    churned: dict[str, int] = {}
-    span = (days.experiment_start, days.follow_up_end)
-    for index, name in enumerate(names):
-        mine = np.flatnonzero(task.assigned == index)
-        if task.every_arm:
-            rows, world, state = np.arange(task.world.users), task.world, copy_state(task.state)
-        else:
-            rows, world, state = mine, task.world.take(mine), take_state(task.state, mine)
-        record = UserDays(len(rows), *span)
-        visits[name] = _play(world, state, task.policies[name], record, span, tick)
-        played[name] = record.table(user[rows], arm_of_row[rows], days.of(*span))
-        churned[name] = int((~state.present[task.assigned[rows] == index]).sum())
-    warmup = before.table(user, arm_of_row, days.of(days.warmup_start, days.experiment_start))
-    return ArmsResult(warmup, played, visits, churned)
+    return ArmResult(
+        table=record.table(user, task.arm_of_row, task.phases.of(*span)),
+        visits=visits,
+        churned=int((~state.present[task.arm_of_row == task.assigned_arm]).sum()),
+        diary=task.allocator.diary(),
+    )
 
 
 def _play(
     world: World,
     state: State,
     policy: RegisteredPolicy,
+    allocator: Allocator,
     recorder: Recorder,
     span: tuple[int, int],
     tick: Tick,
 ) -> VisitCount:
     if policy.knows_truth:
         policy.bind_truth(Truth(world, state))  # type: ignore[attr-defined]
-    simulation = Simulation(world, state, policy, TopSlots(), [recorder], lambda day: tick())
+    simulation = Simulation(world, state, policy, allocator, [recorder], lambda day: tick())
     if span[1] > span[0]:
         simulation.run(*span)
     return simulation.visits

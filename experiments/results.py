@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from allocation.settings import ExposureAllocation
 from experiments.config import Arm, ExperimentConfig
 from experiments.playing import Phases
 from metrics.balance import warmup_balance
@@ -26,6 +27,7 @@ from simulator.tables import AMOUNTS, COUNTS
 from simulator.world import World
 
 SCHEMA = 1
+FRONTIER_METRICS = ("ctr", "ner", "tv")
 TOTALS = ("sessions", "impressions", "clicks", "ipv", "atc", "orders", "gmv", "tv", "novel_impressions")
 
 
@@ -37,6 +39,8 @@ class Played:
         user_days: what an experimenter would see: warm-up, then each user under the assigned arm.
         warmup: all users before the arms parted.
         under_arm: all users under each arm, or None where only the assigned were played.
+        frontier: all users under the frontier's arm at other lambdas.
+        diaries: what allocators wrote down, by arm.
         visits: what became of the visits that fell due, by arm and under "warmup".
         churned, assigned: users by arm.
     """
@@ -44,6 +48,8 @@ class Played:
     user_days: pl.DataFrame
     warmup: pl.DataFrame
     under_arm: dict[str, pl.DataFrame] | None
+    frontier: dict[float, pl.DataFrame]
+    diaries: dict[str, dict[str, Any]]
     visits: dict[str, VisitCount]
     churned: dict[str, int]
     assigned: dict[str, int]
@@ -75,7 +81,7 @@ def build_results(
             truth.get((comparison["metric"], comparison["treatment"])), comparison["ci"]
         )
     for point in daily:
-        point["date"] = _date(config, world, point["day"])
+        point["date"] = _date(world, point["day"])
         point["truth"] = daily_truth.get((point["metric"], point["treatment"], point["day"]))
     return {
         "schema": SCHEMA,
@@ -85,11 +91,11 @@ def build_results(
         "config_hash": config_hash,
         "currency": world.currency,
         "horizon": {
-            "start": _date(config, world, 0),
-            "warmup_start": _date(config, world, phases.warmup_start),
-            "experiment_start": _date(config, world, phases.experiment_start),
-            "experiment_end": _date(config, world, phases.experiment_end),
-            "follow_up_end": _date(config, world, phases.follow_up_end),
+            "start": _date(world, 0),
+            "warmup_start": _date(world, phases.warmup_start),
+            "experiment_start": _date(world, phases.experiment_start),
+            "experiment_end": _date(world, phases.experiment_end),
+            "follow_up_end": _date(world, phases.follow_up_end),
         },
         "world": {
             "kind": config.world.kind,
@@ -131,6 +137,8 @@ def build_results(
         "comparisons": comparisons,
         "daily": daily,
         "context": context_strip(config, world, phases),
+        "allocation": _allocation(world, played),
+        "frontier": _frontier(config, played, days),
         "diagnostics": {
             "warmup_balance": [
                 {
@@ -156,7 +164,7 @@ def changed_params(arm: Arm) -> dict[str, Any]:
     return {key: value for key, value in arm.params.items() if value != defaults.get(key)}
 
 
-def _date(config: ExperimentConfig, world: World, day: int) -> str:
+def _date(world: World, day: int) -> str:
     return (world.environment.start + timedelta(days=day)).isoformat()
 
 
@@ -174,6 +182,50 @@ def _truth(
         arm: user_totals(pl.concat([played.warmup, table]), *days, metrics) for arm, table in played.under_arm.items()
     }
     return true_effects(totals, control, metrics)
+
+
+def _allocation(world: World, played: Played) -> dict[str, Any] | None:
+    """What allocators wrote down, by arm, with dates; None where no arm has two channels."""
+
+    def dated(days: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [entry | {"date": _date(world, entry["day"])} for entry in days]
+
+    found = {}
+    for arm, diary in played.diaries.items():
+        found[arm] = diary | {"days": dated(diary["days"])}
+        if "split" in diary:
+            found[arm]["split"] = diary["split"] | {"days": dated(diary["split"]["days"])}
+    return found or None
+
+
+def _frontier(config: ExperimentConfig, played: Played, days: tuple[int, int, int]) -> dict[str, Any] | None:
+    """True values of all exposed users along lambda, and under the other arms; None where none was asked for."""
+    if config.frontier is None or played.under_arm is None:
+        return None
+    metrics = resolve(FRONTIER_METRICS)
+
+    def values(table: pl.DataFrame) -> dict[str, float | None]:
+        totals = user_totals(pl.concat([played.warmup, table]), *days, metrics)
+        sums = {
+            name: float(totals[name].to_numpy().sum()) for m in metrics for name in (m.numerator, m.denominator) if name
+        }
+        whole = {m.name: sums[m.denominator] if m.denominator else float(totals.height) for m in metrics}
+        return {m.name: sums[m.numerator] / whole[m.name] if whole[m.name] else None for m in metrics}
+
+    allocation = config.arms[config.frontier.arm].allocation
+    assert isinstance(allocation, ExposureAllocation)
+    own = allocation.penalty
+    points: list[dict[str, Any]] = [
+        {"lambda": value, "chosen": False, **values(table)} for value, table in played.frontier.items()
+    ]
+    points.append({"lambda": own, "chosen": True, **values(played.under_arm[config.frontier.arm])})
+    return {
+        "arm": config.frontier.arm,
+        "points": sorted(points, key=lambda point: point["lambda"]),
+        "others": [
+            {"arm": arm, **values(table)} for arm, table in played.under_arm.items() if arm != config.frontier.arm
+        ],
+    }
 
 
 def _with_coverage(truth: dict[str, float | None] | None, ci: list[float] | None) -> dict[str, Any] | None:
@@ -235,7 +287,7 @@ def context_strip(config: ExperimentConfig, world: World, phases: Phases) -> dic
 
     acts = getattr(config.world, "context_strength", 0.0) > 0
     return {
-        "dates": [_date(config, world, day) for day in days],
+        "dates": [_date(world, day) for day in days],
         "cities": cities,
         "occasions": rows("title", context.occasion_titles, context.occasion_level),
         "trends": rows("topic", context.topic_names, context.trend_level) if acts else [],

@@ -4,29 +4,45 @@
 traffic and replaying a real log differ in which world is built, and in nothing after that.
 """
 
+import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from allocation.assignment import assign
+from allocation.channels import build_allocator, join_diaries, learns_across_users
+from allocation.settings import Allocation, ExposureAllocation
+from allocation.top_slots import TopSlots
 from experiments.config import ExperimentConfig, config_hash
 from experiments.fitting import fit_policies
-from experiments.playing import ArmsResult, ArmsTask, HistoryTask, Phases, play_arms, play_history
+from experiments.playing import (
+    ArmResult,
+    ArmTask,
+    HistoryTask,
+    Phases,
+    WarmupResult,
+    WarmupTask,
+    play_arm,
+    play_history,
+    play_warmup,
+)
 from experiments.progress import Progress
 from experiments.provenance import manifest
 from experiments.results import Played, build_results
 from experiments.run_directory import COUNTERFACTUALS, MANIFEST, RESULTS, USER_DAYS, RunDirectory
 from experiments.worlds import BuiltWorld, build_world
 from policies.registry import RegisteredPolicy, policy_class
-from simulator.batches import InteractionLog
+from simulator.batches import InteractionLog, Ints
 from simulator.engine import VisitCount
+from simulator.protocols import Allocator
 from simulator.shards import ShardPool, cut, shard_pool
-from simulator.state import State, take_state
+from simulator.state import State, join_states, take_state
 from simulator.tables import join_logs
 
 LOGGER = "exploring_logger"
@@ -71,32 +87,29 @@ def run_experiment(
             )
             stage.advance()
         with clock.stage("history"):
-            log, states = play_or_read_history(built, config.horizon.history_days, config.seed, pool, progress)
+            log, shards = play_or_read_history(built, config.horizon.history_days, config.seed, pool, progress)
         with clock.stage("fit"):
             fitted = fit_policies(config.arms, log, built.world, config.seed, progress)
+        shares = {name: arm.share for name, arm in config.arms.items()}
+        arm_of_row = np.array(list(config.arms))[assign(built.rows, shares, config.name, config.seed)]
+        with clock.stage("warm-up"):
+            warmups = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress)
         with clock.stage("arms"):
-            shares = {name: arm.share for name, arm in config.arms.items()}
-            assigned = assign(built.rows, shares, config.name, config.seed)
+            state = join_states([warmup.state for warmup in warmups])
+            variants = variants_of(config)
             tasks = [
-                ArmsTask(
-                    world=built.world.take(rows),
-                    state=state,
-                    control=config.control_name,
-                    policies=fitted,
-                    assigned=assigned[rows],
-                    phases=phases,
-                    every_arm=config.oracle,
-                )
-                for rows, state in states
+                task
+                for variant in variants
+                for task in arm_tasks(config, variant, built, fitted, arm_of_row, state, phases, pool.workers)
             ]
             if workers > 1:  # as for the history: compile once
-                play_arms(_a_glimpse(tasks[0]), _nobody)
-            days = phases.experiment_start - phases.warmup_start
-            days += (phases.follow_up_end - phases.experiment_start) * len(config.arms)
+                for task in {task.arm: task for task in tasks if task.world.users}.values():
+                    play_arm(a_glimpse(task), _nobody)
+            days = phases.follow_up_end - phases.experiment_start
             with progress.stage("playing the arms", days * len(tasks)) as stage:
-                parts = pool.map(play_arms, tasks, stage.advance)
+                parts = pool.map(play_arm, tasks, stage.advance)
     with clock.stage("analysis"), progress.stage("analysis", 1) as stage:
-        played = join_parts(parts, config, assigned)
+        played = join_parts(config, variants, tasks, parts, warmups, arm_of_row)
         results = build_results(config, built.world, phases, played, config_hash(config))
         stage.advance()
     directory.write_parquet(USER_DAYS, played.user_days)
@@ -108,9 +121,97 @@ def run_experiment(
     return results
 
 
+@dataclass(frozen=True)
+class Variant:
+    """What is played: an arm as its users get it, or the same arm at another lambda, on all users, for the frontier.
+
+    Attributes:
+        name: the arm's name, or ``arm@lambda``.
+        arm: the arm.
+        allocation: how exposures are decided.
+        frontier: lambda of a variant played for the frontier, or None.
+    """
+
+    name: str
+    arm: str
+    allocation: Allocation
+    frontier: float | None
+
+
+def variants_of(config: ExperimentConfig) -> list[Variant]:
+    """The arms, then the frontier's variants; an arm's own lambda is not played twice."""
+    variants = [Variant(name, name, arm.allocation, None) for name, arm in config.arms.items()]
+    if config.frontier is not None:
+        name = config.frontier.arm
+        allocation = config.arms[name].allocation
+        assert isinstance(allocation, ExposureAllocation)
+        variants += [
+            Variant(f"{name}@{value!r}", name, allocation.model_copy(update={"penalty": value}), value)
+            for value in config.frontier.lambdas
+            if value != allocation.penalty
+        ]
+    return variants
+
+
+def warm_up(
+    config: ExperimentConfig,
+    built: BuiltWorld,
+    fitted: dict[str, RegisteredPolicy],
+    arm_of_row: npt.NDArray[np.str_],
+    shards: list[tuple[Ints, State]],
+    phases: Phases,
+    pool: ShardPool,
+    progress: Progress,
+) -> list[WarmupResult]:
+    """Play the warm-up of every shard under the control policy."""
+    policy = fitted[config.control_name]
+    tasks = [WarmupTask(built.world.take(rows), state, policy, arm_of_row[rows], phases) for rows, state in shards]
+    days = phases.experiment_start - phases.warmup_start
+    with progress.stage("warming up", max(days * len(tasks), 1)) as stage:
+        return pool.map(play_warmup, tasks, stage.advance)
+
+
+def arm_tasks(
+    config: ExperimentConfig,
+    variant: Variant,
+    built: BuiltWorld,
+    fitted: dict[str, RegisteredPolicy],
+    arm_of_row: npt.NDArray[np.str_],
+    state: State,
+    phases: Phases,
+    workers: int,
+) -> list[ArmTask]:
+    """What to play of a variant: all users where the truth is wanted, else its own.
+
+    Users are cut into shards where they do not matter to each other, and played in one piece where they do.
+    """
+    rows = built.rows if config.oracle else built.rows[arm_of_row == variant.arm]
+    pieces = [rows] if learns_across_users(variant.allocation) else [rows[part] for part in cut(len(rows), workers)]
+    policy = fitted[variant.arm]
+    tasks = []
+    for piece in pieces:
+        learners = arm_of_row[piece] == variant.arm
+        allocator: Allocator = TopSlots()
+        if policy.two_channels:
+            allocator = build_allocator(variant.allocation, config.seed, built.world.environment.cities, learners)
+        tasks.append(
+            ArmTask(
+                world=built.world.take(piece),
+                state=take_state(state, piece),
+                policy=policy,
+                allocator=allocator,
+                arm_of_row=arm_of_row[piece],
+                arm=variant.name,
+                assigned_arm=variant.arm,
+                phases=phases,
+            )
+        )
+    return tasks
+
+
 def play_or_read_history(
     built: BuiltWorld, history_days: int, seed: int, pool: ShardPool, progress: Progress
-) -> tuple[InteractionLog, list[tuple[np.ndarray, State]]]:
+) -> tuple[InteractionLog, list[tuple[Ints, State]]]:
     """The log that policies learn from, and each shard's rows with their state on the morning after it."""
     shards = cut(built.world.users, pool.workers)
     if built.recorded is not None:
@@ -128,17 +229,17 @@ def play_or_read_history(
     return log, [(rows, part.state) for rows, part in zip(shards, parts, strict=True)]
 
 
-def _a_glimpse(task: ArmsTask) -> ArmsTask:
-    """The first user of a shard on the first day, under each arm."""
-    start = task.phases.warmup_start
+def a_glimpse(task: ArmTask) -> ArmTask:
+    """The first user of a task on the first day."""
+    start = task.phases.experiment_start
     row = np.zeros(1, np.int64)
     return replace(
         task,
         world=task.world.take(row),
         state=take_state(task.state, row),
-        assigned=row,
-        phases=Phases(start, start, start + 1, start + 1),
-        every_arm=True,
+        allocator=copy.deepcopy(task.allocator),
+        arm_of_row=task.arm_of_row[:1],
+        phases=replace(task.phases, experiment_end=start + 1, follow_up_end=start + 1),
     )
 
 
@@ -161,23 +262,40 @@ def no_log() -> InteractionLog:
     return InteractionLog(0, 0, nothing, nothing.astype(np.int32), nothing, nothing.astype(np.int8), None)
 
 
-def join_parts(parts: list[ArmsResult], config: ExperimentConfig, assigned: np.ndarray) -> Played:
+def join_parts(
+    config: ExperimentConfig,
+    variants: list[Variant],
+    tasks: list[ArmTask],
+    parts: list[ArmResult],
+    warmups: list[WarmupResult],
+    arm_of_row: npt.NDArray[np.str_],
+) -> Played:
     """The shards' tables as one, in user order, which is the order of the shards."""
-    arms = list(config.arms)
-    warmup = pl.concat([part.warmup for part in parts])
-    played = {arm: pl.concat([part.played[arm] for part in parts]) for arm in arms}
-    visits = {arm: VisitCount() for arm in ("warmup", *arms)}
-    for part in parts:
-        for arm, count in part.visits.items():
-            visits[arm].add(count)
-    own = [played[arm].filter(pl.col("arm") == arm) for arm in arms]
+    warmup = pl.concat([part.table for part in warmups])
+    visits = {"warmup": VisitCount(), **{arm: VisitCount() for arm in config.arms}}
+    for part in warmups:
+        visits["warmup"].add(part.visits)
+    churned = dict.fromkeys(config.arms, 0)
+    tables: dict[str, list[pl.DataFrame]] = {variant.name: [] for variant in variants}
+    diaries: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in variants}
+    for task, result in zip(tasks, parts, strict=True):
+        tables[task.arm].append(result.table)
+        if result.diary is not None:
+            diaries[task.arm].append(result.diary)
+        if task.arm in config.arms:
+            visits[task.arm].add(result.visits)
+            churned[task.arm] += result.churned
+    played = {name: pl.concat(parts_of) for name, parts_of in tables.items()}
+    own = [played[arm].filter(pl.col("arm") == arm) for arm in config.arms]
     return Played(
         user_days=pl.concat([warmup, *own]).sort("user", "day"),
         warmup=warmup,
-        under_arm=played if config.oracle else None,
+        under_arm={arm: played[arm] for arm in config.arms} if config.oracle else None,
+        frontier={v.frontier: played[v.name] for v in variants if v.frontier is not None},
+        diaries={arm: join_diaries(diaries[arm]) for arm in config.arms if diaries[arm]},
         visits=visits,
-        churned={arm: sum(part.churned[arm] for part in parts) for arm in arms},
-        assigned={arm: int((assigned == index).sum()) for index, arm in enumerate(arms)},
+        churned=churned,
+        assigned={arm: int((arm_of_row == arm).sum()) for arm in config.arms},
     )
 
 

@@ -30,10 +30,12 @@ class RegisteredPolicy(ABC):
 
     Class attributes:
         Params: the model that ``arms.<arm>.params`` is checked against.
+        two_channels: True for a policy that offers cognitive candidates beside utility's, with calibrated estimates.
         knows_truth: True for a ceiling that is handed the world's truth; such a policy must define ``bind_truth``.
     """
 
     Params: ClassVar[type[Parameters]] = NoParams
+    two_channels: ClassVar[bool] = False
     knows_truth: ClassVar[bool] = False
 
     def __init__(self, params: Any, seed: int) -> None:

@@ -26,7 +26,6 @@ BUY: Final = 3
 
 UTILITY: Final = 0
 COGNITIVE: Final = 1
-CHANNELS: Final = ("utility", "cognitive")
 
 
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -136,6 +135,7 @@ class Requests:
         day: whole days of ``time``, int64 [requests].
         city: int32 [requests].
         users, history, context: what is known, shared by all requests.
+        already: items shown on earlier pages of the same visits, int32 [requests, page x slots], NO_ITEM where none.
     """
 
     row: Ints
@@ -150,6 +150,7 @@ class Requests:
     users: ObservedUsers
     history: ObservedHistory
     context: ObservedContext
+    already: Ints32
 
     def __len__(self) -> int:
         """Number of requests."""
@@ -165,12 +166,17 @@ class Candidates:
         scores: the policy's own estimates, float64 [requests, candidates], comparable within a row.
         channel: UTILITY or COGNITIVE, int8 [requests, candidates].
         propensity: probability with which a randomising policy chose the item for its place, or None.
+        click: the policy's calibrated estimate of P(click | examined), float64 [requests, candidates], or None where
+            the policy gives none.
+        conversion: its calibrated estimate of orders for one such exposure, likewise.
     """
 
     items: Ints32
     scores: Floats
     channel: npt.NDArray[np.int8]
     propensity: Floats | None = None
+    click: Floats | None = None
+    conversion: Floats | None = None
 
 
 @dataclass(frozen=True)

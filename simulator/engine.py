@@ -13,7 +13,7 @@ import numpy as np
 import simpy
 
 from simulator.arrivals import Traffic, traffic_of
-from simulator.batches import NO_ITEM, Ints, Requests, Slates, read_only
+from simulator.batches import NO_ITEM, Ints, Ints32, Requests, Slates, read_only
 from simulator.environment.context import ObservedContext
 from simulator.intent import draw_intents, intent_constants
 from simulator.protocols import Allocator, Policy
@@ -94,6 +94,7 @@ class Simulation:
         self._policy.begin(self.world.users)
         clock = simpy.Environment(initial_time=start_day * DAY_SECONDS)
         clock.process(self._days(clock))
+        clock.process(self._allocation(clock))
         clock.process(self._pump(clock))
         clock.run(until=end_day * DAY_SECONDS)
         self._close(end_day - 1)
@@ -108,6 +109,13 @@ class Simulation:
             first = False
             self._context = self._observed.until(today)  # the future is not there to be read
             self._policy.refresh(today, self._context)
+            yield clock.timeout(DAY_SECONDS)
+
+    def _allocation(self, clock: simpy.Environment) -> Events:
+        """Each midnight: let the allocator decide anew, from what it has seen."""
+        while True:
+            today = int(clock.now) // DAY_SECONDS
+            self._allocator.refresh(today, self._observed.until(today))
             yield clock.timeout(DAY_SECONDS)
 
     def _close(self, day: int) -> None:
@@ -142,9 +150,10 @@ class Simulation:
         )
         self.visits.drawn += len(row)
         here, since = row, arrival
+        already = np.zeros((len(row), 0), np.int32)
         for page in range(self._max_pages):
             time = since + page * SECONDS_A_PAGE
-            requests = self._requests(here, time, since // DAY_SECONDS, page)
+            requests = self._requests(here, time, since // DAY_SECONDS, page, already)
             slates = self._allocator.allocate(requests, self._policy.candidates(requests))
             self._check(slates, requests)
             if page == 0:
@@ -161,16 +170,18 @@ class Simulation:
                 slates.items,
                 self._response,
             )
+            self._allocator.observe(requests, slates, responses)
             for recorder in self._recorders:
                 recorder.page(requests, slates, responses)
             stays = ~responses.leaves & (slates.items[:, 0] != NO_ITEM)
             here, since = here[stays], since[stays]
+            already = np.concatenate([already, slates.items], axis=1)[stays]
             if len(here) == 0:
                 break
         self.visits.served = self.visits.drawn - self.visits.lost
         self._traffic.close_visits(self.state, row, arrival)
 
-    def _requests(self, row: Ints, time: Ints, day: Ints, page: int) -> Requests:
+    def _requests(self, row: Ints, time: Ints, day: Ints, page: int, already: Ints32) -> Requests:
         observed = self.world.population.observed
         return Requests(
             row=read_only(row),
@@ -185,6 +196,7 @@ class Simulation:
             users=observed,
             history=self._history,
             context=self._context,
+            already=already,
         )
 
     def _check(self, slates: Slates, requests: Requests) -> None:

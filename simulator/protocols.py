@@ -1,8 +1,16 @@
 """What the world asks of its guests. The world imports none of them; the runner brings them in."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from simulator.batches import Candidates, InteractionLog, ObservedCatalog, ObservedUsers, Requests, Slates
+from simulator.batches import (
+    Candidates,
+    InteractionLog,
+    ObservedCatalog,
+    ObservedUsers,
+    Requests,
+    Responses,
+    Slates,
+)
 from simulator.environment.context import ObservedContext
 
 
@@ -34,7 +42,23 @@ class Policy(Protocol):
 
 
 class Allocator(Protocol):
-    """Who decides which candidates are exposed."""
+    """Who decides which candidates are exposed.
+
+    An allocator may learn from the responses it is shown. One that lets what it learns from a user reach another must
+    be given all of its users in one simulation.
+    """
+
+    def refresh(self, day: int, context: ObservedContext) -> None:
+        """Daily work at the start of a day, once that day's context is known."""
+        ...
+
+    def observe(self, requests: Requests, slates: Slates, responses: Responses) -> None:
+        """One page was shown to each request and answered."""
+        ...
+
+    def diary(self) -> dict[str, Any] | None:
+        """What it wrote down, as plain values for the report; None if nothing."""
+        ...
 
     def allocate(self, requests: Requests, candidates: Candidates) -> Slates:
         """Fill ``requests.slots`` places a request from its candidates."""

@@ -3,6 +3,7 @@
 The arrays are written by the compiled kernels of ``intent``, ``response`` and ``arrivals`` and by nothing else.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -77,6 +78,11 @@ def copy_state(state: State) -> State:
 def take_state(state: State, rows: Ints) -> State:
     """A copy of some rows."""
     return State._make(array[rows] for array in state)
+
+
+def join_states(states: Sequence[State]) -> State:
+    """The rows of several states, one after the other."""
+    return State._make(np.concatenate(arrays) for arrays in zip(*states, strict=True))
 
 
 def observed_history(state: State) -> ObservedHistory:

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from experiments.report import figures, surroundings, words
+from experiments.report import figures, surroundings, traffic, words
 from experiments.report.drawing import Figure
 
 if TYPE_CHECKING:
@@ -60,7 +60,16 @@ def render_report(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> st
     context = surroundings.context(results)
     if context is not None:
         charts["context"] = context
-    return _render("experiment", charts, manifest, results=results, daily=daily, has_context=context is not None)
+    charts |= traffic.charts(results)
+    return _render(
+        "experiment",
+        charts,
+        manifest,
+        results=results,
+        daily=daily,
+        has_context=context is not None,
+        traffic=traffic if traffic.present(results) else None,
+    )
 
 
 def render_evaluation(evaluation: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:

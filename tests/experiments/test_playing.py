@@ -6,18 +6,20 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from allocation.top_slots import TopSlots
 from experiments.config import GeneratedWorld, LogWorld
-from experiments.playing import ArmsResult, ArmsTask, HistoryTask, Phases, play_arms, play_history
+from experiments.playing import ArmTask, HistoryTask, Phases, WarmupTask, play_arm, play_history, play_warmup
 from experiments.runner import make_logger
 from experiments.worlds import BuiltWorld, build_world
 from policies.registry import RegisteredPolicy, policy_class
 from simulator.batches import InteractionLog, Ints
 from simulator.engine import opening_state
-from simulator.state import copy_state, take_state
+from simulator.state import State, copy_state, join_states, take_state
 from simulator.tables import join_logs
 from simulator.world import World
 
 PHASES = Phases(6, 8, 11, 12)
+ARMS = np.array(["popularity", "oracle"])
 
 
 def nothing() -> None:
@@ -51,16 +53,23 @@ def policies(built: BuiltWorld, logger: RegisteredPolicy) -> dict[str, Registere
     return fitted
 
 
-def arms_task(world: World, policies: dict[str, RegisteredPolicy], rows: Ints, every_arm: bool) -> ArmsTask:
-    """The arms for some rows; users are in them by turns."""
-    return ArmsTask(
+def warmup_task(world: World, policies: dict[str, RegisteredPolicy], rows: Ints) -> WarmupTask:
+    """The warm-up of some rows; users are in the arms by turns."""
+    state = take_state(opening_state(world, 6), rows)
+    return WarmupTask(world.take(rows), state, policies["popularity"], ARMS[rows % 2], PHASES)
+
+
+def arm_task(world: World, policies: dict[str, RegisteredPolicy], state: State, arm: str, rows: Ints) -> ArmTask:
+    """An arm for some rows, from everybody's state; users are in the arms by turns."""
+    return ArmTask(
         world=world.take(rows),
-        state=take_state(opening_state(world, 6), rows),
-        control="popularity",
-        policies=policies,
-        assigned=rows % 2,
+        state=take_state(state, rows),
+        policy=policies[arm],
+        allocator=TopSlots(),
+        arm_of_row=ARMS[rows % 2],
+        arm=arm,
+        assigned_arm=arm,
         phases=PHASES,
-        every_arm=every_arm,
     )
 
 
@@ -100,68 +109,88 @@ def test_phases_name_days() -> None:
     assert PHASES.of(8, 8) == []
 
 
-@pytest.mark.parametrize("every_arm", [True, False])
+def test_warmup_does_not_depend_on_shards(built: BuiltWorld, policies: dict[str, RegisteredPolicy]) -> None:
+    """Warm-up tables and states of shards, one below the other, are those of everybody."""
+    rows = np.arange(built.world.users)
+    whole = play_warmup(warmup_task(built.world, policies, rows), nothing)
+    parts = [play_warmup(warmup_task(built.world, policies, cut), nothing) for cut in np.array_split(rows, 3)]
+    assert_frame_equal(whole.table, pl.concat([part.table for part in parts]))
+    joined = join_states([part.state for part in parts])
+    assert all(np.array_equal(a, b) for a, b in zip(whole.state, joined, strict=True))
+    assert whole.visits.drawn == sum(part.visits.drawn for part in parts) > 0
+
+
+@pytest.fixture(scope="module")
+def morning(built: BuiltWorld, policies: dict[str, RegisteredPolicy]) -> State:
+    """Everybody's state when the arms part; not to be written."""
+    return play_warmup(warmup_task(built.world, policies, np.arange(built.world.users)), nothing).state
+
+
+@pytest.mark.parametrize("arm", ARMS.tolist())
 def test_arms_do_not_depend_on_shards(
-    built: BuiltWorld, policies: dict[str, RegisteredPolicy], every_arm: bool
+    built: BuiltWorld, policies: dict[str, RegisteredPolicy], morning: State, arm: str
 ) -> None:
     """Tables of shards, one below the other, are the table of everybody; also with the oracle in an arm."""
     rows = np.arange(built.world.users)
-    whole = play_arms(arms_task(built.world, policies, rows, every_arm), nothing)
-    parts = [play_arms(arms_task(built.world, policies, cut, every_arm), nothing) for cut in np.array_split(rows, 3)]
-    assert_frame_equal(whole.warmup, pl.concat([part.warmup for part in parts]))
-    for arm in policies:
-        assert_frame_equal(whole.played[arm], pl.concat([part.played[arm] for part in parts]))
-        assert whole.churned[arm] == sum(part.churned[arm] for part in parts)
-    for name, count in whole.visits.items():
-        assert count.drawn == sum(part.visits[name].drawn for part in parts)
+    whole, *parts = (
+        play_arm(arm_task(built.world, policies, morning, arm, some), nothing)
+        for some in (rows, *np.array_split(rows, 3))
+    )
+    assert_frame_equal(whole.table, pl.concat([part.table for part in parts]))
+    assert whole.churned == sum(part.churned for part in parts)
+    assert whole.visits.drawn == sum(part.visits.drawn for part in parts) > 0
 
 
-def own(result: ArmsResult, arm: str) -> pl.DataFrame:
-    """Days of the users of an arm under it."""
-    return result.played[arm].filter(pl.col("arm") == arm)
-
-
-def test_company_under_an_arm_does_not_matter(built: BuiltWorld, policies: dict[str, RegisteredPolicy]) -> None:
+@pytest.mark.parametrize("arm", ARMS.tolist())
+def test_company_under_an_arm_does_not_matter(
+    built: BuiltWorld, policies: dict[str, RegisteredPolicy], morning: State, arm: str
+) -> None:
     """Assigned users do the same whether an arm is played for them alone or for everybody."""
     rows = np.arange(built.world.users)
-    alone, together = (play_arms(arms_task(built.world, policies, rows, every), nothing) for every in (False, True))
-    assert_frame_equal(alone.warmup, together.warmup)
-    for arm in policies:
-        assert_frame_equal(alone.played[arm], own(together, arm))
-        assert set(together.played[arm]["arm"]) == set(policies)
-        assert alone.churned[arm] == together.churned[arm]
+    alone, together = (
+        play_arm(arm_task(built.world, policies, morning, arm, some), nothing)
+        for some in (rows[ARMS[rows % 2] == arm], rows)
+    )
+    assert_frame_equal(alone.table, together.table.filter(pl.col("arm") == arm))
+    assert set(together.table["arm"]) == set(policies)
+    assert alone.churned == together.churned
 
 
-def test_arms_part_from_one_moment(built: BuiltWorld, policies: dict[str, RegisteredPolicy]) -> None:
-    """Arms with the same policy are played the same: none sees what happened under another."""
-    twins = {"one": policies["popularity"], "two": policies["popularity"]}
-    rows = np.arange(built.world.users)
-    task = replace(arms_task(built.world, twins, rows, every_arm=True), control="one")
-    result = play_arms(task, nothing)
-    assert_frame_equal(result.played["one"], result.played["two"])
+def test_arms_part_from_one_moment(built: BuiltWorld, policies: dict[str, RegisteredPolicy], morning: State) -> None:
+    """Playing an arm writes nothing to the state it starts from, so a second arm is played the same."""
+    before = copy_state(morning)
+    task = arm_task(built.world, policies, morning, "popularity", np.arange(built.world.users))
+    held = copy_state(task.state)
+    one, two = play_arm(task, nothing), play_arm(replace(task, arm="two"), nothing)
+    assert_frame_equal(one.table, two.table)
+    for kept, found in ((before, morning), (held, task.state)):
+        assert all(np.array_equal(a, b) for a, b in zip(kept, found, strict=True))
 
 
 def test_no_warm_up_is_no_day(built: BuiltWorld, policies: dict[str, RegisteredPolicy]) -> None:
-    """Without warm-up days nothing is played before the arms part."""
-    rows = np.arange(built.world.users)
-    task = replace(arms_task(built.world, policies, rows, every_arm=True), phases=Phases(6, 6, 11, 12))
+    """Without warm-up days nothing is played before the arms part, and an arm ticks once a day."""
+    rows, phases = np.arange(built.world.users), Phases(6, 6, 11, 12)
+    task = replace(warmup_task(built.world, policies, rows), phases=phases)
     before = copy_state(task.state)
     ticks: list[int] = []
-    result = play_arms(task, lambda: ticks.append(1))
-    assert result.warmup.is_empty()
-    assert result.visits["warmup"].drawn == 0
-    assert len(ticks) == 2 * 6
-    assert all(np.array_equal(a, b) for a, b in zip(before, task.state, strict=True))
+    result = play_warmup(task, lambda: ticks.append(1))
+    assert result.table.is_empty()
+    assert result.visits.drawn == len(ticks) == 0
+    assert all(np.array_equal(a, b) for a, b in zip(before, result.state, strict=True))
+    arm = replace(arm_task(built.world, policies, result.state, "oracle", rows), phases=phases)
+    play_arm(arm, lambda: ticks.append(1))
+    assert len(ticks) == 6
 
 
-def test_shard_without_users_of_an_arm(built: BuiltWorld, policies: dict[str, RegisteredPolicy]) -> None:
-    """A shard in which nobody is in an arm leaves an empty table for it."""
-    task = arms_task(built.world, policies, np.arange(0, 40, 2), every_arm=False)
-    result = play_arms(task, nothing)
-    assert result.played["oracle"].is_empty()
-    assert result.played["oracle"].schema == result.played["popularity"].schema
-    assert result.visits["oracle"].drawn == 0
-    assert result.churned["oracle"] == 0
+def test_arm_without_users(built: BuiltWorld, policies: dict[str, RegisteredPolicy], morning: State) -> None:
+    """Where nobody is in an arm it leaves an empty table of the same shape."""
+    nobody, some = (
+        play_arm(arm_task(built.world, policies, morning, "oracle", rows), nothing)
+        for rows in (np.arange(0), np.arange(4))
+    )
+    assert nobody.table.is_empty()
+    assert nobody.table.schema == some.table.schema
+    assert nobody.visits.drawn == nobody.churned == 0
 
 
 def test_recorded_visits_do_not_depend_on_shards(ledger: Path, policies: dict[str, RegisteredPolicy]) -> None:
@@ -169,14 +198,16 @@ def test_recorded_visits_do_not_depend_on_shards(ledger: Path, policies: dict[st
     config = LogWorld(kind="log", dataset="online_retail", path=ledger)
     recorded = build_world(config, start=None, days=12, scenario="item", slots=3, seed=4)
     assert recorded.recorded is not None
-    oracles = {"popularity": policies["oracle"]}
+    oracles = dict.fromkeys(policies, policies["oracle"])
     rows, state = recorded.rows, recorded.recorded.state(6)
-
-    def played(some: Ints) -> ArmsResult:
-        task = arms_task(recorded.world, oracles, some, every_arm=True)
-        return play_arms(replace(task, state=take_state(state, some), assigned=some * 0), nothing)
-
-    whole, parts = played(rows), [played(cut) for cut in np.array_split(rows, 5)]
-    assert_frame_equal(whole.warmup, pl.concat([part.warmup for part in parts]))
-    assert_frame_equal(whole.played["popularity"], pl.concat([part.played["popularity"] for part in parts]))
-    assert whole.visits["popularity"].served == 12 * 4
+    warm = [
+        play_warmup(replace(warmup_task(recorded.world, oracles, some), state=take_state(state, some)), nothing)
+        for some in (rows, *np.array_split(rows, 5))
+    ]
+    assert_frame_equal(warm[0].table, pl.concat([part.table for part in warm[1:]]))
+    whole, *parts = (
+        play_arm(arm_task(recorded.world, oracles, warm[0].state, "popularity", some), nothing)
+        for some in (rows, *np.array_split(rows, 5))
+    )
+    assert_frame_equal(whole.table, pl.concat([part.table for part in parts]))
+    assert whole.visits.served == 12 * 4

@@ -82,6 +82,6 @@ def test_run_leaves_its_manifest(finished: SimpleNamespace) -> None:
     found = json.loads((finished.path / MANIFEST).read_text(encoding="utf-8"))
     assert found["config_hash"] == config_hash(finished.config)
     assert found["seeds"] == {"run": 7}
-    assert list(found["timings"]) == ["world", "history", "fit", "arms", "analysis"]
+    assert list(found["timings"]) == ["world", "history", "fit", "warm-up", "arms", "analysis"]
     assert all(seconds >= 0 for seconds in found["timings"].values())
     assert found["data"] is None

@@ -1,5 +1,6 @@
 import copy
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import plotly.graph_objects as go
 import pytest
 from plotly.offline import get_plotlyjs
 
-from experiments.report import figures, render_evaluation, render_report, surroundings, words, write_report
+from experiments.report import figures, render_evaluation, render_report, surroundings, traffic, words, write_report
 
 EVIL = "<img src=x onerror=alert(1)>"
 BROWSER = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
@@ -181,10 +182,69 @@ def results(
     }
 
 
+def allocated(*treatments: str) -> dict[str, Any]:
+    """Results whose last arm splits traffic by segment and is played along lambda."""
+    given = results(*treatments)
+    dates = given["context"]["dates"][1:]
+    arm = list(given["arms"])[-1]
+    given["allocation"] = {
+        each: {
+            "kind": "none",
+            "days": [{"day": 1 + i, "date": d, "pages": 100, "cognitive_a_page": 0.0} for i, d in enumerate(dates)],
+        }
+        for each in given["arms"]
+    }
+    given["allocation"][arm] = {
+        "kind": "exposure_qp",
+        "solver": "dual",
+        "lambda": 0.05,
+        "days": [
+            {"day": 1, "date": dates[0], "pages": 300, "cognitive_a_page": 2.0}
+            | {"mean_alpha": 0.1, "mean_r": -0.2, "gave_way": 0.0},
+            {"day": 2, "date": dates[1], "pages": 100, "cognitive_a_page": 1.0}
+            | {"mean_alpha": 0.5, "mean_r": 0.2, "gave_way": 0.4},
+        ],
+        "split": {
+            "segments": ["light users", "heavy users"],
+            "days": [
+                {"day": 1, "date": dates[0], "status": "start", "objective": 0.0}
+                | {"share": [0.5, 0.5], "visits": [0.0, 0.0]},
+                {"day": 2, "date": dates[1], "status": "relaxed", "objective": 7.0}
+                | {"share": [0.3, 0.7], "visits": [8.0, 9.0], "gain": [0.1, 0.2], "gain_sd": [0.3, 0.4]}
+                | {"gave_way": ["novelty"], "prices": {"gpu_hour": 12.5, "conversion": 0.0, "novelty_point": 1e-9}},
+            ],
+        },
+    }
+    given["frontier"] = {
+        "arm": arm,
+        "points": [
+            {
+                "lambda": penalty,
+                "chosen": penalty == 0.05,
+                "ctr": 0.1 - penalty / 10,
+                "ner": penalty,
+                "tv": 100 + penalty,
+            }
+            for penalty in (0.01, 0.05, 0.2)
+        ],
+        "others": [{"arm": each, "ctr": 0.08, "ner": 0.02, "tv": 99.0} for each in given["arms"] if each != arm],
+    }
+    return given
+
+
 def hostile() -> dict[str, Any]:
     """Results in which every name that a config or a log can choose is an attack."""
-    text = json.dumps(results(EVIL))
-    for name in ("a run", "Gross merchandise value", "Seattle", "Halloween", "capybara", "uniform", "USD"):
+    text = json.dumps(allocated(EVIL))
+    for name in (
+        "a run",
+        "Gross merchandise value",
+        "Seattle",
+        "Halloween",
+        "capybara",
+        "uniform",
+        "USD",
+        "light users",
+    ):
         text = text.replace(f'"{name}"', json.dumps(f"{name} {EVIL}</script>%{{x}}"))
     return dict(json.loads(text))
 
@@ -299,6 +359,7 @@ def test_figures_are_valid_for_plotly() -> None:
         figures.daily(given, "gmv"),
         context,
         figures.dots(EVALUATION, "hit_rate@30"),
+        *traffic.charts(allocated("new", "newer")).values(),
     ):
         go.Figure(paint(figure))
 
@@ -306,7 +367,7 @@ def test_figures_are_valid_for_plotly() -> None:
 def test_every_colour_has_a_value_in_both_schemes() -> None:
     """Each colour that a figure names is defined by the page's script for light and for dark."""
     script = (Path(figures.__file__).parent / "figures.js").read_text(encoding="utf-8")
-    text = json.dumps(charts_of(render_report(results("new", "newer"), MANIFEST)))
+    text = json.dumps(charts_of(render_report(allocated("new", "newer"), MANIFEST)))
     names = {name for name in re.findall(r'"@([a-z0-9-]+)"', text) if not re.fullmatch(r"(series|band)\d", name)}
     assert {"ink", "paper", "heat-trend"} <= names
     for name in names:
@@ -440,6 +501,70 @@ def test_only_the_strongest_rows_are_drawn() -> None:
     assert surroundings.heat_rows(None, "topic") == []
 
 
+def test_traffic_is_shown_only_where_it_was_allocated() -> None:
+    """Without allocation there is no section, and keys that hold nothing change no byte."""
+    plain = render_report(results(), MANIFEST)
+    assert plain == render_report({**results(), "allocation": None, "frontier": None}, MANIFEST)
+    assert "Traffic allocation" not in plain
+    html = render_report(allocated(), MANIFEST)
+    assert "Traffic allocation" in html
+    assert {"frontier-ner", "frontier-tv", "cognitive", "split-0"} <= set(charts_of(html))
+    for missing, left in (("frontier", {"cognitive", "split-0"}), ("allocation", {"frontier-ner", "frontier-tv"})):
+        assert set(traffic.charts({**allocated(), missing: None})) == left
+        assert "Traffic allocation" in render_report({**allocated(), missing: None}, MANIFEST)
+
+
+def test_the_frontier_marks_what_ran() -> None:
+    """The line follows lambda, the mark of the arm's own lambda is its own, and every point and arm has a label."""
+    given = allocated("new", "newer")
+    for metric in ("ner", "tv"):
+        figure = traffic.frontier(given, metric)
+        line, *others = figure["data"]
+        assert line["x"] == [point[metric] for point in given["frontier"]["points"]]
+        assert line["marker"]["symbol"] == ["circle", "diamond", "circle"]
+        assert len(others) == 2
+        labels = {label["text"] for label in figure["layout"]["annotations"]}
+        assert labels == {"λ 0.01", "newer, λ 0.05", "λ 0.2", "base", "new"}
+
+
+def test_labels_of_one_spot_keep_apart() -> None:
+    """Where all points coincide, as with a channel that does nothing, the labels still lie beside each other."""
+    given = allocated()
+    for each in given["frontier"]["points"] + given["frontier"]["others"]:
+        each |= {"ctr": 0.1, "ner": 0.5, "tv": 100.0}
+    offsets = [(label["ax"], label["ay"]) for label in traffic.frontier(given, "ner")["layout"]["annotations"]]
+    for number, one in enumerate(offsets):
+        for other in offsets[:number]:
+            assert math.dist(one, other) > 14
+
+
+def test_what_the_allocation_paid() -> None:
+    """Means weigh days by pages, days are counted by status, and a price that rounds to nothing is 0."""
+    [paid] = traffic.paid(allocated())
+    assert paid.alpha == (pytest.approx(0.2), (0.1, 0.5))
+    assert paid.r == (pytest.approx(-0.1), (-0.2, 0.2))
+    assert paid.gave_way == (pytest.approx(0.1), (0.0, 0.4))
+    [prices] = traffic.prices(allocated())
+    assert dict(zip(traffic.STATUSES, prices.statuses, strict=True)) == {
+        "start": 1,
+        "optimal": 0,
+        "relaxed": 1,
+        "fallback": 0,
+    }
+    assert prices.gave_way == (("novelty", 1),)
+    assert prices.prices == ("12.50", "0", "0")
+
+
+def test_a_fallback_sets_no_price() -> None:
+    """Prices are those of the last day that was solved; without one they are unknown."""
+    given = allocated()
+    given["allocation"]["new"]["split"]["days"][-1]["status"] = "fallback"
+    [prices] = traffic.prices(given)
+    assert prices.date is None
+    assert prices.prices == (words.NOTHING,) * 3
+    assert "Prices on the last day solved" in render_report(given, MANIFEST)
+
+
 @dataclass(frozen=True)
 class Directory:
     """What ``write_report`` needs of a run directory."""
@@ -486,10 +611,10 @@ def test_a_browser_draws_the_figures(kind: str, tmp_path: Path) -> None:
     assert "CONSOLE" not in done.stderr
     drawn = re.sub(r"<script.*?</script>", "", done.stdout, flags=re.DOTALL)
     assert drawn.count('class="js-plotly-plot"') + drawn.count('class="js-plotly-plot ') == (
-        3 if kind == "experiment" else 1
+        7 if kind == "experiment" else 1
     )
-    assert drawn.count('<path class="point"') == (6 if kind == "experiment" else 1)
+    assert drawn.count('<path class="point"') == (18 if kind == "experiment" else 1)
     assert "<img" not in drawn
     if kind == "experiment":
         assert "&lt;img src=x" in drawn
-        assert drawn.count('class="hm"') == 2
+        assert drawn.count('class="hm"') == 3

@@ -226,7 +226,16 @@ def test_lost_and_churned_users_are_passed_on(finished: SimpleNamespace, world: 
     counts = {"warmup": VisitCount(5, 3, 2), **{arm: VisitCount(9, 8, 1) for arm in finished.config.arms}}
     churned = {"popularity": 4, "utility": 5, "contextual": 6}
     warmup = finished.user_days.filter(pl.col("phase") == "warmup")
-    played = Played(finished.user_days, warmup, None, counts, churned, dict.fromkeys(churned, 100))
+    played = Played(
+        user_days=finished.user_days,
+        warmup=warmup,
+        under_arm=None,
+        frontier={},
+        diaries={},
+        visits=counts,
+        churned=churned,
+        assigned=dict.fromkeys(churned, 100),
+    )
     results = build_results(finished.config, world, phases_of(finished.config), played, "hash")
     assert results["diagnostics"]["visits"]["warmup"] == {"drawn": 5, "served": 3, "lost": 2}
     assert results["diagnostics"]["churned"] == churned

@@ -114,6 +114,7 @@ def ask(world: World, state: State) -> Callable[..., Requests]:
             users=users,
             history=observed_history(state),
             context=world.environment.observed().until(day),
+            already=np.zeros((len(rows), 0), np.int32),
         )
         return replace(asked, **fields)
 

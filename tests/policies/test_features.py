@@ -108,6 +108,7 @@ def asked(state: State, rows: Ints, time: Ints) -> Requests:
         users=PEOPLE,
         history=observed_history(state),
         context=None,  # type: ignore[arg-type] - features know no context
+        already=np.zeros((len(rows), 0), np.int32),
     )
 
 

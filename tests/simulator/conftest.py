@@ -66,6 +66,15 @@ class Lucky(Ranked):
 class Straight:
     """An allocator that shows a policy's answer as it is."""
 
+    def refresh(self, day: int, context: Any) -> None:
+        """Nothing to decide."""
+
+    def observe(self, requests: Requests, slates: Slates, responses: Any) -> None:
+        """Nothing to learn."""
+
+    def diary(self) -> None:
+        """Nothing to tell."""
+
     def allocate(self, requests: Requests, candidates: Candidates) -> Slates:
         """The first slots, or all there are."""
         return Slates(candidates.items[:, : requests.slots], candidates.channel[:, : requests.slots])

@@ -62,6 +62,12 @@ class Fixed:
     def allocate(self, requests, candidates):
         return Slates(candidates.items, candidates.channel)
 
+    def observe(self, requests, slates, responses):
+        pass
+
+    def diary(self):
+        pass
+
 
 def play(world, tick):
     record = UserDays(world.users, 0, world.days)
