@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -22,6 +22,7 @@ from experiments.progress import progress_for
 if TYPE_CHECKING:
     from experiments.config import Config, EvaluationConfig, ExperimentConfig
     from experiments.run_directory import RunDirectory
+    from simulator.parameters import Parameters
 
 _Config = TypeVar("_Config", "ExperimentConfig", "EvaluationConfig")
 
@@ -213,8 +214,7 @@ def policies() -> None:
 
     table = Table("policy", "what it does", "parameters", title=None)
     for name, policy in known_policies().items():
-        defaults = policy.Params().model_dump(mode="json")
-        parameters = "\n".join(f"{key}: {value}" for key, value in _flat(defaults))
+        parameters = "\n".join(_parameters(policy.Params()))
         table.add_row(name, _first_line(policy.__doc__), parameters)
     Console().print(table, markup=False)
 
@@ -291,12 +291,14 @@ def _say_stored(directory: "RunDirectory", quiet: bool) -> None:
         typer.echo(f"{directory.path} holds this run, complete: showing what it found (--force runs again)", err=True)
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+def _parameters(params: "Parameters", prefix: str = "") -> Iterator[str]:
+    """Each parameter with its default and, where it has one, its description."""
+    for name, field in type(params).model_fields.items():
+        value = getattr(params, name)
+        if hasattr(type(value), "model_fields"):
+            yield from _parameters(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{key}", value
+            yield f"{prefix}{name}: {value}" + (f"  ({field.description})" if field.description else "")
 
 
 def _first_line(docstring: str | None) -> str:

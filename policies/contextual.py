@@ -38,13 +38,13 @@ class ContextualParams(Parameters):
     """Parameters of ``contextual``; ``utility`` holds those of the channel it re-ranks."""
 
     utility: UtilityParams = UtilityParams()
-    pool: Annotated[int, Field(ge=1)] = 120
-    trees: Annotated[int, Field(ge=1)] = 60
-    leaves: Annotated[int, Field(ge=2)] = 15
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.12
-    lift_prior: Annotated[float, Field(gt=0)] = 20.0
-    context_categories: Annotated[int, Field(ge=0)] = 20
-    context_items: Annotated[int, Field(ge=0)] = 5
+    pool: Annotated[int, Field(ge=1, description="candidates that the trees re-rank")] = 120
+    trees: Annotated[int, Field(ge=1, description="boosted trees")] = 60
+    leaves: Annotated[int, Field(ge=2, description="leaves of a tree")] = 15
+    learning_rate: Annotated[float, Field(gt=0, le=1, description="of boosting")] = 0.12
+    lift_prior: Annotated[float, Field(gt=0, description="clicks that pull a context lift to 1")] = 20.0
+    context_categories: Annotated[int, Field(ge=0, description="categories that the context speaks for")] = 20
+    context_items: Annotated[int, Field(ge=0, description="items of each of them that are considered")] = 5
 
 
 def context_levels(context: ObservedContext, city: Ints, day: Ints) -> list[Floats]:

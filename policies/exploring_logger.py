@@ -27,7 +27,7 @@ from simulator.streams import mix, stream_key, to_unit
 class ExploringLoggerParams(Parameters):
     """Parameters of ``exploring_logger``."""
 
-    explore: Annotated[float, Field(gt=0, le=1)] = 0.5
+    explore: Annotated[float, Field(gt=0, le=1, description="share of places filled uniformly at random")] = 0.5
 
 
 @njit(cache=True)

@@ -31,9 +31,11 @@ def item_appeal(log: InteractionLog, items: int, prior: float) -> Floats:
 class PopularityParams(Parameters):
     """Parameters of ``popularity``."""
 
-    prior_clicks: Annotated[float, Field(gt=0)] = 5.0
-    pool: Annotated[int, Field(ge=1)] = 300
-    impression_discount: Annotated[float, Field(ge=0)] = 0.3
+    prior_clicks: Annotated[float, Field(gt=0, description="expected clicks that pull an item to the mean")] = 5.0
+    pool: Annotated[int, Field(ge=1, description="items ranked")] = 300
+    impression_discount: Annotated[
+        float, Field(ge=0, description="taken off for each time an item was shown in vain")
+    ] = 0.3
 
 
 @register_policy("popularity")

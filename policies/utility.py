@@ -40,16 +40,20 @@ from simulator.taxonomy import AGE_BANDS, GENDERS, HOUSEHOLDS
 class UtilityParams(Parameters):
     """Parameters of ``utility``."""
 
-    factors: Annotated[int, Field(ge=1)] = 32
-    regularization: Annotated[float, Field(gt=0)] = 0.05
-    iterations: Annotated[int, Field(ge=1)] = 12
-    neighbours: Annotated[int, Field(ge=1)] = 30
-    prior_clicks: Annotated[float, Field(gt=0)] = 5.0
-    lift_prior: Annotated[float, Field(gt=0)] = 20.0
-    half_life_days: Annotated[float, Field(gt=0)] = 20.0
-    category_top: Annotated[int, Field(ge=1)] = 15
-    global_top: Annotated[int, Field(ge=1)] = 100
-    training_examples: Annotated[int, Field(ge=1000)] = 300_000
+    factors: Annotated[int, Field(ge=1, description="dimensions of the item factors")] = 32
+    regularization: Annotated[float, Field(gt=0, description="of alternating least squares")] = 0.05
+    iterations: Annotated[int, Field(ge=1, description="of alternating least squares")] = 12
+    neighbours: Annotated[int, Field(ge=1, description="similar items kept for each item")] = 30
+    prior_clicks: Annotated[float, Field(gt=0, description="expected clicks that pull an item to the mean")] = 5.0
+    lift_prior: Annotated[float, Field(gt=0, description="clicks that pull a profile lift to 1")] = 20.0
+    half_life_days: Annotated[float, Field(gt=0, description="days in which an interaction loses half its weight")] = (
+        20.0
+    )
+    category_top: Annotated[int, Field(ge=1, description="best items of each category met that are considered")] = 15
+    global_top: Annotated[int, Field(ge=1, description="best items of all that are considered")] = 100
+    training_examples: Annotated[
+        int, Field(ge=1000, description="logged impressions the blend is fitted on, at most")
+    ] = 300_000
 
 
 def item_neighbours(
