@@ -22,7 +22,7 @@ def test_defaults_survive_a_round_trip() -> None:
 def test_defaults_meet_their_own_bounds() -> None:
     """No default lies outside the range that a config may give."""
     for _, block in _blocks():
-        type(block).model_validate(block.model_dump())
+        assert type(block).model_validate(block.model_dump()) == block
 
 
 def test_every_number_says_what_it_means() -> None:
