@@ -30,9 +30,10 @@ from allocation.top_slots import TopSlots
 from benchmarks._bench import Case, arguments, cpu_seconds, finish, machine
 from experiments.config import ExperimentConfig, PolicyChoice
 from experiments.fitting import fit_policies
+from experiments.history import LOGGER, play_or_read_history
 from experiments.loading import load_config
 from experiments.progress import SilentProgress
-from experiments.runner import LOGGER, phases_of, play_or_read_history
+from experiments.runner import phases_of
 from experiments.worlds import build_world
 from policies.registry import RegisteredPolicy
 from simulator.engine import Simulation

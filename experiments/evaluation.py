@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from experiments.config import EvaluationConfig, config_hash
 from experiments.fitting import fit_policies
+from experiments.history import play_or_read_history
 from experiments.progress import Progress
-from experiments.provenance import manifest
+from experiments.provenance import Stopwatch, manifest
 from experiments.run_directory import EVALUATION, MANIFEST, RunDirectory
-from experiments.runner import Stopwatch, play_or_read_history
 from experiments.worlds import build_world
 from metrics.offline import (
     ItemLists,
@@ -27,11 +27,11 @@ from metrics.offline import (
     recall_at_k,
 )
 from policies.registry import RegisteredPolicy
-from simulator.batches import Floats, InteractionLog, Ints, Ints32, Requests
+from simulator.batches import DAY_SECONDS, Floats, InteractionLog, Ints, Ints32, Requests
 from simulator.datasets.interactions import DatasetError
 from simulator.shards import Tick, shard_pool
 from simulator.state import new_state, observed_history, write_all_shown, write_events
-from simulator.world import DAY_SECONDS, World
+from simulator.world import World
 
 SCHEMA = 1
 WIDTH = 200
@@ -214,10 +214,10 @@ def run_evaluation(
             raise DatasetError(f"holdout_days: {config.holdout_days} (the log has {world.days} days; hold out fewer)")
         with clock.stage("history"):
             if built.recorded is not None:
-                log, train = built.recorded.log, built.recorded.history(split)
+                log = built.recorded.log
             else:
                 log, _ = play_or_read_history(built, world.days, config.seed, pool, progress)
-                train = before(log, split)
+            train = log.before(split)
         visits = held_out_visits(log, split * DAY_SECONDS)
         if len(visits.user) == 0:
             raise DatasetError(
@@ -236,19 +236,6 @@ def run_evaluation(
     counts = built.recorded.counts if built.recorded else None
     directory.write_json(MANIFEST, manifest(config_hash(config), {"run": config.seed}, clock.seconds, workers, counts))
     return evaluation
-
-
-def before(log: InteractionLog, day: int) -> InteractionLog:
-    """The part of a log with impressions that lies before ``day``."""
-    end = day * DAY_SECONDS
-    early = log.time < end
-    impressions = log.impressions
-    if impressions is not None:
-        kept = impressions.time < end
-        impressions = type(impressions)(*(getattr(impressions, f)[kept] for f in impressions.__dataclass_fields__))
-    return InteractionLog(
-        log.start_day, day, log.user[early], log.item[early], log.time[early], log.kind[early], impressions
-    )
 
 
 def _analyse(

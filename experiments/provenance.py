@@ -3,6 +3,9 @@
 import hashlib
 import os
 import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -74,3 +77,17 @@ def manifest(
         "timings": timings,
         "data": data,
     }
+
+
+class Stopwatch:
+    """Wall-clock seconds of named stages, for the manifest."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside."""
+        begun = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - begun, 3)

@@ -5,9 +5,6 @@ traffic and replaying a real log differ in which world is built, and in nothing 
 """
 
 import copy
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,31 +18,27 @@ from allocation.settings import Allocation, ExposureAllocation
 from allocation.top_slots import TopSlots
 from experiments.config import ExperimentConfig, config_hash
 from experiments.fitting import fit_policies
+from experiments.history import play_or_read_history
 from experiments.playing import (
     ArmResult,
     ArmTask,
-    HistoryTask,
     Phases,
     WarmupResult,
     WarmupTask,
     play_arm,
-    play_history,
     play_warmup,
 )
 from experiments.progress import Progress
-from experiments.provenance import manifest
+from experiments.provenance import Stopwatch, manifest
 from experiments.results import Played, build_results
 from experiments.run_directory import COUNTERFACTUALS, MANIFEST, RESULTS, USER_DAYS, RunDirectory
 from experiments.worlds import BuiltWorld, build_world
-from policies.registry import RegisteredPolicy, policy_class
-from simulator.batches import InteractionLog, Ints
+from policies.registry import RegisteredPolicy
+from simulator.batches import Ints
 from simulator.engine import VisitCount
 from simulator.protocols import Allocator
 from simulator.shards import ShardPool, cut, shard_pool
 from simulator.state import State, join_states, take_state
-from simulator.tables import join_logs
-
-LOGGER = "exploring_logger"
 
 
 def phases_of(config: ExperimentConfig) -> Phases:
@@ -209,26 +202,6 @@ def arm_tasks(
     return tasks
 
 
-def play_or_read_history(
-    built: BuiltWorld, history_days: int, seed: int, pool: ShardPool, progress: Progress
-) -> tuple[InteractionLog, list[tuple[Ints, State]]]:
-    """The log that policies learn from, and each shard's rows with their state on the morning after it."""
-    shards = cut(built.world.users, pool.workers)
-    if built.recorded is not None:
-        with progress.stage("reading the history", 1) as stage:
-            state = built.recorded.state(history_days)
-            stage.advance()
-        return built.recorded.history(history_days), [(rows, take_state(state, rows)) for rows in shards]
-    logger = make_logger(built, seed)
-    if pool.workers > 1:  # kernels are compiled here once and cached, instead of in every worker at the same time
-        play_history(HistoryTask(built.world.take(shards[0][:1]), logger, 1), _nobody)
-    tasks = [HistoryTask(built.world.take(rows), logger, history_days) for rows in shards]
-    with progress.stage("logging the history", history_days * len(tasks)) as stage:
-        parts = pool.map(play_history, tasks, stage.advance)
-    log = join_logs([part.columns for part in parts], 0, history_days)
-    return log, [(rows, part.state) for rows, part in zip(shards, parts, strict=True)]
-
-
 def a_glimpse(task: ArmTask) -> ArmTask:
     """The first user of a task on the first day."""
     start = task.phases.experiment_start
@@ -245,21 +218,6 @@ def a_glimpse(task: ArmTask) -> ArmTask:
 
 def _nobody() -> None:
     """Listens to nothing."""
-
-
-def make_logger(built: BuiltWorld, seed: int) -> RegisteredPolicy:
-    """The exploring logger, which needs to know the catalogue and nothing else."""
-    chosen = policy_class(LOGGER)
-    logger = chosen(chosen.Params(), seed)
-    world = built.world
-    logger.fit(no_log(), world.catalog.observed, world.population.observed, world.environment.observed().until(0))
-    return logger
-
-
-def no_log() -> InteractionLog:
-    """The log before anything happened."""
-    nothing = np.zeros(0, np.int64)
-    return InteractionLog(0, 0, nothing, nothing.astype(np.int32), nothing, nothing.astype(np.int8), None)
 
 
 def join_parts(
@@ -306,17 +264,3 @@ def counterfactuals(played: Played) -> pl.DataFrame:
         for arm, table in (played.under_arm or {}).items()
     ]
     return pl.concat(tables).sort("user", "day", "played")
-
-
-class Stopwatch:
-    """Wall-clock seconds of named stages, for the manifest."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time what happens inside."""
-        begun = time.monotonic()
-        yield
-        self.seconds[name] = round(time.monotonic() - begun, 3)

@@ -56,7 +56,7 @@ def build_world(
     """
     if isinstance(config, LogWorld):
         recorded = build_recorded_world(
-            lambda: READERS[config.dataset](config.path),
+            READERS[config.dataset](config.path),
             start=start,
             days=days,
             country=config.country,

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from policies.examples import Examples, draw_examples, halves, log_of
+from policies.examples import Examples, draw_examples, halves
 from policies.features import NF, logged_features, rank_requests
 from policies.lifts import cells, log_lifts
 from policies.ranking import VisitRanking, select_top
 from policies.registry import register_policy
 from policies.utility import UtilityParams, fit_blend, fit_tables
 from simulator.batches import (
+    DAY_SECONDS,
     NO_ITEM,
     Floats,
     InteractionLog,
@@ -31,7 +32,6 @@ from simulator.environment.context import ObservedContext
 from simulator.parameters import Parameters
 
 SIGNALS: Final = ("weather", "occasions", "trends")
-_DAY: Final = 86_400
 
 
 class ContextualParams(Parameters):
@@ -107,7 +107,7 @@ def weighted_sum(features: npt.NDArray[np.floating], weight: Floats) -> Floats:
 def where_and_when(examples: Examples, users: ObservedUsers, end_day: int) -> tuple[Ints, Ints]:
     """City and day of each example, int64; a visit over the last midnight counts for the last day."""
     city = users.city[examples.visit_user[examples.visit]].astype(np.int64)
-    return city, np.minimum(examples.visit_time[examples.visit] // _DAY, end_day - 1)
+    return city, np.minimum(examples.visit_time[examples.visit] // DAY_SECONDS, end_day - 1)
 
 
 @register_policy("contextual")
@@ -125,8 +125,8 @@ class Contextual(VisitRanking):
         n = len(users.user)
         self._cities = int(users.city.max(initial=0)) + 1
         counted, judging = halves(n, self.seed)
-        half = log_of(log, counted)
-        examples = draw_examples(log_of(log, judging), n, catalog.items, base.training_examples, self.seed)
+        half = log.of_users(counted)
+        examples = draw_examples(log.of_users(judging), n, catalog.items, base.training_examples, self.seed)
         features = logged_features(examples, users, fit_tables(half, catalog, users, base, self.seed))
         lift = self._lifts_of(half, catalog, users, context).of_examples(
             *where_and_when(examples, users, log.end_day), catalog.category[examples.item], context
@@ -143,7 +143,7 @@ class Contextual(VisitRanking):
         if log.impressions is not None:
             shown = log.impressions
             item, clicked = shown.item, shown.clicked
-            city, day = users.city[shown.user].astype(np.int64), shown.time // _DAY
+            city, day = users.city[shown.user].astype(np.int64), shown.time // DAY_SECONDS
         else:
             examples = draw_examples(
                 log, len(users.user), catalog.items, self.params.utility.training_examples, self.seed

@@ -3,12 +3,12 @@
 A log without impressions (a sales ledger) gives its purchases as positives and uniformly drawn items as negatives.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from simulator.batches import ImpressionLog, InteractionLog, Ints, Ints32
+from simulator.batches import InteractionLog, Ints, Ints32
 from simulator.streams import Stream
 
 NEGATIVES = 6
@@ -90,25 +90,6 @@ def draw_examples(log: InteractionLog, users: int, items: int, most: int, seed: 
         event_item=log.item[order],
         event_kind=log.kind[order],
         event_time=log.time[order],
-    )
-
-
-def log_of(log: InteractionLog, chosen: npt.NDArray[np.bool_]) -> InteractionLog:
-    """The part of a log that some users left; ``chosen`` is bool [users]."""
-    mine = chosen[log.user]
-    impressions = log.impressions
-    if impressions is not None:
-        theirs = chosen[impressions.user]
-        columns = {f.name: getattr(impressions, f.name)[theirs] for f in fields(ImpressionLog)}
-        impressions = ImpressionLog(**columns)
-    return InteractionLog(
-        log.start_day,
-        log.end_day,
-        log.user[mine],
-        log.item[mine],
-        log.time[mine],
-        log.kind[mine],
-        impressions,
     )
 
 

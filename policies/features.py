@@ -12,7 +12,7 @@ from numba import njit
 
 from policies.examples import Examples
 from policies.ranking import select_top
-from simulator.batches import BUY, CART, Floats, Ints, Ints32, ObservedHistory, ObservedUsers, Requests
+from simulator.batches import BUY, CART, DAY_SECONDS, Floats, Ints, Ints32, ObservedHistory, ObservedUsers, Requests
 from simulator.state import HISTORY_LENGTH, SHOWN_LENGTH
 
 FEATURES: Final = (
@@ -27,7 +27,6 @@ FEATURES: Final = (
 )
 NF: Final = len(FEATURES)
 
-_DAY: Final = 86_400.0
 _SHRINK: Final = 2.0
 """Pseudo-weight added to a user's total: with one click in all, no affinity is certain."""
 
@@ -103,7 +102,7 @@ def gather(
         item = event_item[n]
         if item < 0:
             continue
-        age = max(time - event_time[n], 0) / _DAY
+        age = max(time - event_time[n], 0) / DAY_SECONDS
         kind = event_kind[n]
         weight = (4.0 if kind == BUY else (2.0 if kind == CART else 1.0)) * 0.5 ** (age / t.half_life)
         total += weight

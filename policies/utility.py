@@ -15,7 +15,7 @@ from pydantic import Field
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from policies.examples import Examples, draw_examples, halves, log_of
+from policies.examples import Examples, draw_examples, halves
 from policies.features import FEATURES, Tables, logged_features, rank_requests
 from policies.lifts import cells, log_lifts
 from policies.popularity import item_appeal
@@ -170,9 +170,9 @@ class Utility(VisitRanking):
         """Factor the interactions and fit the blend: tables of one half of the users, judged by the other half."""
         params: UtilityParams = self.params
         counted, judging = halves(len(users.user), self.seed)
-        tables = fit_tables(log_of(log, counted), catalog, users, params, self.seed)
+        tables = fit_tables(log.of_users(counted), catalog, users, params, self.seed)
         examples = draw_examples(
-            log_of(log, judging), len(users.user), catalog.items, params.training_examples, self.seed
+            log.of_users(judging), len(users.user), catalog.items, params.training_examples, self.seed
         )
         self.weight = fit_blend(logged_features(examples, users, tables), examples)[:-1]
         self.tables = fit_tables(log, catalog, users, params, self.seed)

@@ -11,12 +11,12 @@ import numpy as np
 import yaml
 from numba import njit
 
-from simulator.batches import Floats, Ints
+from simulator.batches import DAY_SECONDS, Floats, Ints
 from simulator.environment.calendar import busiest_day
 from simulator.parameters import ResponseParameters, ReturnParameters
 from simulator.state import NEVER, State
 from simulator.streams import mix, stream_key, to_unit
-from simulator.world import DAY_SECONDS, Users, World
+from simulator.world import Users, World
 
 SESSION_SECONDS: Final = 1_800
 """Arrivals within half an hour of the last visit's start belong to that visit (the usual session rule of web logs)."""

@@ -5,7 +5,7 @@ interests, intents, tastes, item quality and response probabilities have no fiel
 even by mistake. Nothing here knows which arm a user is in.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +17,8 @@ Ints = npt.NDArray[np.int64]
 Ints32 = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+
+DAY_SECONDS: Final = 86_400
 
 NO_ITEM: Final = -1
 
@@ -230,6 +232,30 @@ class InteractionLog:
     time: Ints
     kind: npt.NDArray[np.int8]
     impressions: "ImpressionLog | None"
+
+    def where(self, interactions: Bools, impressions: Bools | None) -> "InteractionLog":
+        """The entries chosen, in the same order, bool [interactions] and bool [impressions]."""
+        shown = self.impressions
+        if shown is not None:
+            shown = ImpressionLog(**{f.name: getattr(shown, f.name)[impressions] for f in fields(ImpressionLog)})
+        return replace(
+            self,
+            user=self.user[interactions],
+            item=self.item[interactions],
+            time=self.time[interactions],
+            kind=self.kind[interactions],
+            impressions=shown,
+        )
+
+    def before(self, day: int) -> "InteractionLog":
+        """What happened before ``day``, as it could be learned from on that morning."""
+        end, shown = day * DAY_SECONDS, self.impressions
+        return replace(self.where(self.time < end, None if shown is None else shown.time < end), end_day=day)
+
+    def of_users(self, chosen: Bools) -> "InteractionLog":
+        """What some users left; ``chosen`` is bool [users]."""
+        shown = self.impressions
+        return self.where(chosen[self.user], None if shown is None else chosen[shown.user])
 
 
 @dataclass(frozen=True)

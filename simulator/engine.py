@@ -13,7 +13,7 @@ import numpy as np
 import simpy
 
 from simulator.arrivals import Traffic, traffic_of
-from simulator.batches import NO_ITEM, Ints, Ints32, Requests, Slates, read_only
+from simulator.batches import DAY_SECONDS, NO_ITEM, Ints, Ints32, Requests, Slates, read_only
 from simulator.environment.context import ObservedContext
 from simulator.intent import draw_intents, intent_constants
 from simulator.protocols import Allocator, Policy
@@ -21,7 +21,7 @@ from simulator.response import SECONDS_A_PAGE, respond, response_constants
 from simulator.state import State, new_state, observed_history
 from simulator.streams import stream_key
 from simulator.tables import Recorder
-from simulator.world import DAY_SECONDS, World
+from simulator.world import World
 
 Events = Generator[simpy.Event, None, None]
 

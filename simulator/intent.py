@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from simulator.batches import BUY, Ints
+from simulator.batches import BUY, DAY_SECONDS, Ints
 from simulator.parameters import IntentParameters
 from simulator.state import HISTORY_LENGTH, INTENTS, State
 from simulator.streams import mix, to_unit
-from simulator.world import DAY_SECONDS, Baskets, Items, Needs, Users
+from simulator.world import Baskets, Items, Needs, Users
 
 
 class IntentConstants(NamedTuple):

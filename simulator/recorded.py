@@ -6,7 +6,6 @@ taste and price levels estimated from the customer's purchases (those to come in
 policies see). Arrivals do not react to what was shown, so metrics of return cannot differ between arms here.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
@@ -17,6 +16,7 @@ from scipy.sparse.linalg import svds
 
 from simulator.batches import (
     BUY,
+    DAY_SECONDS,
     Floats,
     InteractionLog,
     Ints,
@@ -34,7 +34,7 @@ from simulator.population import Population, draw_traits
 from simulator.state import State, write_events
 from simulator.streams import Stream
 from simulator.taxonomy import load_taxonomy
-from simulator.world import DAY_SECONDS, Baskets, RecordedVisits, World, no_needs
+from simulator.world import Baskets, RecordedVisits, World, no_needs
 
 
 @dataclass(frozen=True)
@@ -51,23 +51,10 @@ class RecordedWorld:
     log: InteractionLog
     counts: dict[str, int]
 
-    def history(self, end_day: int) -> InteractionLog:
-        """The purchases before ``end_day``, as policies may learn from them."""
-        before = self.log.time < end_day * DAY_SECONDS
-        return InteractionLog(
-            start_day=0,
-            end_day=end_day,
-            user=self.log.user[before],
-            item=self.log.item[before],
-            time=self.log.time[before],
-            kind=self.log.kind[before],
-            impressions=None,
-        )
-
     def state(self, day: int) -> State:
         """All users as the log leaves them on the morning of ``day``, their next visits set."""
         state = opening_state(self.world, day)
-        past = self.history(day)
+        past = self.log.before(day)
         write_events(state, past.user, past.item, past.kind, past.time)
         return state
 
@@ -123,7 +110,7 @@ def top_shares(user: Ints, category: Ints32, users: int, categories: int, width:
 
 
 def build_recorded_world(
-    read: Callable[[], PurchaseLog],
+    source: PurchaseLog,
     *,
     start: date | None,
     days: int | None,
@@ -137,7 +124,7 @@ def build_recorded_world(
     """Make a world from a log.
 
     Args:
-        read: gives the log.
+        source: the log.
         start: day 0; the log's first day if None. Earlier purchases are left out and counted.
         days: of the horizon; to the log's last day if None.
         country: ISO code whose holidays count.
@@ -148,9 +135,8 @@ def build_recorded_world(
         seed: of all draws.
 
     Raises:
-        DatasetError: the log cannot be read, or does not reach to the end of the horizon.
+        DatasetError: the log does not reach to the end of the horizon.
     """
-    source = read()
     start = start or source.start
     shift = (start - source.start).days
     last = source.days - shift
@@ -168,6 +154,8 @@ def build_recorded_world(
     inside = (time >= 0) & (time < days * DAY_SECONDS)
     counts = {**source.counts, "rows_outside_horizon": int((~inside).sum())}
     users, items, categories = len(source.user_codes), len(source.item_codes), len(source.category_names)
+    dimensions = behaviour.population.style_dimensions
+    user_style, item_style = latent_styles(source.user, source.item, users, items, dimensions, seed)
     visits, baskets = _visits(source, time, inside, users)
     world = World(
         seed=seed,
@@ -175,8 +163,8 @@ def build_recorded_world(
         scenario=scenario,
         slots=slots,
         currency=currency,
-        catalog=_catalog(source, start, behaviour, seed),
-        population=_population(source, behaviour, seed),
+        catalog=_catalog(source, start, behaviour, item_style),
+        population=_population(source, behaviour, user_style, seed),
         environment=build_environment(
             sorted(set(source.user_country)), country, start, days, seed, load_taxonomy(), with_weather=False
         ),
@@ -194,13 +182,11 @@ def build_recorded_world(
         kind=np.full(int(inside.sum()), BUY, np.int8),
         impressions=None,
     )
-    assert items == world.catalog.items
     return RecordedWorld(world, log, counts)
 
 
-def _catalog(source: PurchaseLog, start: date, behaviour: BehaviourParameters, seed: int) -> Catalog:
+def _catalog(source: PurchaseLog, start: date, behaviour: BehaviourParameters, style: Floats) -> Catalog:
     items, categories = len(source.item_codes), len(source.category_names)
-    _, style = _styles(source, behaviour, seed)
     sold = np.log1p(np.bincount(source.item, minlength=items))
     observed = ObservedCatalog(
         titles=source.titles,
@@ -215,12 +201,7 @@ def _catalog(source: PurchaseLog, start: date, behaviour: BehaviourParameters, s
     return Catalog(observed, quality, style, level, np.zeros(categories))
 
 
-def _styles(source: PurchaseLog, behaviour: BehaviourParameters, seed: int) -> tuple[Floats, Floats]:
-    users, items = len(source.user_codes), len(source.item_codes)
-    return latent_styles(source.user, source.item, users, items, behaviour.population.style_dimensions, seed)
-
-
-def _population(source: PurchaseLog, behaviour: BehaviourParameters, seed: int) -> Population:
+def _population(source: PurchaseLog, behaviour: BehaviourParameters, style: Floats, seed: int) -> Population:
     users, categories = len(source.user_codes), len(source.category_names)
     countries = sorted(set(source.user_country))
     place = {name: n for n, name in enumerate(countries)}
@@ -230,7 +211,7 @@ def _population(source: PurchaseLog, behaviour: BehaviourParameters, seed: int) 
     interests = min(behaviour.population.interests, categories)
     category, weight = top_shares(source.user, source.category[source.item], users, categories, interests)
     traits = draw_traits(ids, behaviour.population, behaviour.intent, seed)
-    traits["style"], _ = _styles(source, behaviour, seed)
+    traits["style"] = style
     level = standardised_within(np.log(source.price), source.category, categories)[source.item]
     bought = np.maximum(np.bincount(source.user, minlength=users), 1)
     traits["price_level"] = np.bincount(source.user, level, users) / bought

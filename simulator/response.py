@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from simulator.batches import BUY, CART, CLICK, Ints, Ints32, Responses
+from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, Ints, Ints32, Responses
 from simulator.intent import contextual_need
 from simulator.parameters import FeedParameters, ResponseParameters
 from simulator.state import HISTORY_LENGTH, INTENTS, SHOWN_LENGTH, State, has_interacted, write_event, write_shown
 from simulator.streams import mix, to_unit
-from simulator.world import DAY_SECONDS, Items, Needs, Users
+from simulator.world import Items, Needs, Users
 
 SECONDS_A_PAGE: Final = 45
 """How long a page takes, as far as the times of its events are concerned."""

@@ -17,8 +17,6 @@ from simulator.parameters import BehaviourParameters
 from simulator.population import Population
 from simulator.taxonomy import AGE_BANDS, Taxonomy
 
-DAY_SECONDS = 86_400
-
 
 class Items(NamedTuple):
     """Item truth for the kernels."""

@@ -17,21 +17,20 @@ from experiments.evaluation import (
     WIDTH,
     RankingTask,
     Visits,
-    before,
     held_out_visits,
     metric_values,
     rank_visits,
 )
+from experiments.history import play_or_read_history
 from experiments.report import write_report
 from experiments.run_directory import CONFIG, EVALUATION, MANIFEST, REPORT
-from experiments.runner import play_or_read_history
 from experiments.worlds import build_world
 from policies.registry import NoParams, RegisteredPolicy
-from simulator.batches import UTILITY, Candidates, InteractionLog, ObservedHistory, Requests
+from simulator.batches import DAY_SECONDS, UTILITY, Candidates, InteractionLog, ObservedHistory, Requests
 from simulator.datasets.interactions import DatasetError
 from simulator.environment.context import ObservedContext
 from simulator.shards import ShardPool
-from simulator.world import DAY_SECONDS, World
+from simulator.world import World
 
 Evaluate = Callable[..., SimpleNamespace]
 SPLIT = 10 * DAY_SECONDS
@@ -107,14 +106,14 @@ def test_before_cuts_interactions_and_impressions() -> None:
     """The part of a log before a day holds nothing of that day, shown or clicked."""
     world = tiny_world()
     log, _ = play_or_read_history(world, 8, 5, ShardPool(1), _Silent())
-    cut = before(log, 5)
+    cut = log.before(5)
     assert log.impressions is not None
     assert cut.impressions is not None
     assert cut.end_day == 5
     assert cut.time.max() < 5 * DAY_SECONDS <= log.time.max()
     assert cut.impressions.time.max() < 5 * DAY_SECONDS
     assert len(cut.impressions.user) == (log.impressions.time < 5 * DAY_SECONDS).sum()
-    assert before(replace(log, impressions=None), 5).impressions is None
+    assert replace(log, impressions=None).before(5).impressions is None
 
 
 class _Silent:
@@ -180,7 +179,7 @@ def replayed() -> tuple[Spy, InteractionLog, Visits, Any, World, list[int]]:
     visits = held_out_visits(log, 5 * DAY_SECONDS)
     spy = Spy(NoParams(), 1)
     ticks: list[int] = []
-    found = rank_visits(RankingTask(built.world, spy, before(log, 5), visits), lambda: ticks.append(1))
+    found = rank_visits(RankingTask(built.world, spy, log.before(5), visits), lambda: ticks.append(1))
     return spy, log, visits, found, built.world, ticks
 
 
@@ -326,7 +325,7 @@ def test_what_was_shown_in_vain_is_part_of_the_past() -> None:
             return super().candidates(requests)
 
     visits = held_out_visits(log, 5 * DAY_SECONDS)
-    rank_visits(RankingTask(built.world, Looking(NoParams(), 1), before(log, 5), visits), lambda: None)
+    rank_visits(RankingTask(built.world, Looking(NoParams(), 1), log.before(5), visits), lambda: None)
     assert np.mean(np.array(shown) > 0) > 0.9
 
 

@@ -10,7 +10,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from experiments.config import ExperimentConfig, resolved
+from experiments.history import make_logger
 from experiments.progress import SilentProgress
+from experiments.provenance import Stopwatch
 from experiments.report import write_report
 from experiments.run_directory import (
     CONFIG,
@@ -21,7 +23,7 @@ from experiments.run_directory import (
     USER_DAYS,
     RunDirectory,
 )
-from experiments.runner import Stopwatch, make_logger, phases_of, run_experiment
+from experiments.runner import phases_of, run_experiment
 from experiments.worlds import build_world
 from simulator.tables import USER_DAY_SCHEMA
 

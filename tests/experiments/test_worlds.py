@@ -86,7 +86,7 @@ def test_log_world_covers_its_days(real: tuple[BuiltWorld, RecordedWorld]) -> No
 def test_log_history_and_state_end_where_they_should(real: tuple[BuiltWorld, RecordedWorld]) -> None:
     """On the morning of a day the past is known to the last purchase, and the next visits are the log's."""
     _, recorded = real
-    past = recorded.history(25)
+    past = recorded.log.before(25)
     assert past.end_day == 25
     assert past.time.max() < 25 * 86_400
     assert len(past.user) == (recorded.log.time < 25 * 86_400).sum()

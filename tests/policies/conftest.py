@@ -10,14 +10,14 @@ import pytest
 
 from allocation.top_slots import TopSlots
 from policies.registry import RegisteredPolicy, policy_class
-from simulator.batches import InteractionLog, Ints, Requests
+from simulator.batches import DAY_SECONDS, InteractionLog, Ints, Requests
 from simulator.engine import Simulation, opening_state
 from simulator.generated import generate_world
 from simulator.parameters import BehaviourParameters
 from simulator.state import State, observed_history
 from simulator.tables import Impressions, join_logs
 from simulator.truth import Truth
-from simulator.world import DAY_SECONDS, World
+from simulator.world import World
 
 HISTORY_DAYS = 16
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.examples import NEGATIVES, draw_examples, halves, log_of
+from policies.examples import NEGATIVES, draw_examples, halves
 from simulator.batches import InteractionLog
 
 USERS, ITEMS = 300, 400
@@ -113,7 +113,7 @@ def test_halves_are_disjoint_and_cover(users: int, seed: int) -> None:
 def test_log_of_keeps_chosen_users_whole(log: InteractionLog) -> None:
     """The logs of both halves together are the log, and neither holds a user of the other."""
     one, other = halves(USERS, 4)
-    parts = [log_of(log, one), log_of(log, other)]
+    parts = [log.of_users(one), log.of_users(other)]
     assert log.impressions is not None
     for part, chosen in zip(parts, (one, other), strict=True):
         assert part.impressions is not None
@@ -127,4 +127,4 @@ def test_log_of_keeps_chosen_users_whole(log: InteractionLog) -> None:
 
 def test_log_of_a_ledger_has_no_impressions(sales_log: InteractionLog) -> None:
     """What was not logged does not appear by cutting."""
-    assert log_of(sales_log, np.ones(USERS, np.bool_)).impressions is None
+    assert sales_log.of_users(np.ones(USERS, np.bool_)).impressions is None

@@ -174,7 +174,7 @@ def _record(log: PurchaseLog, **changes: Any) -> RecordedWorld:
         "behaviour": BehaviourParameters(),
         "seed": 8,
     }
-    return build_recorded_world(lambda: log, **(arguments | changes))
+    return build_recorded_world(log, **(arguments | changes))
 
 
 @pytest.fixture(scope="session")

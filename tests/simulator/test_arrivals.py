@@ -19,11 +19,11 @@ from simulator.arrivals import (
     return_constants,
     traffic_of,
 )
-from simulator.batches import Ints
+from simulator.batches import DAY_SECONDS, Ints
 from simulator.engine import opening_state
 from simulator.recorded import RecordedWorld
 from simulator.state import NEVER, State, copy_state, new_state
-from simulator.world import DAY_SECONDS, World
+from simulator.world import World
 
 TABLES = Path(__file__).parents[2] / "../shared/data/taobao_tables"
 LOYAL = {"sensitivity": 0.0, "churn_base": -60.0, "churn_sensitivity": 0.0}

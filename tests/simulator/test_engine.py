@@ -8,11 +8,11 @@ import pytest
 from policies.popularity import Popularity, PopularityParams
 from policies.registry import NoParams
 from policies.uniform import Uniform
-from simulator.batches import BUY, NO_ITEM, Candidates, InteractionLog, Requests, Responses, Slates
+from simulator.batches import BUY, DAY_SECONDS, NO_ITEM, Candidates, InteractionLog, Requests, Responses, Slates
 from simulator.engine import PolicyError, Simulation, VisitCount, opening_state
 from simulator.state import NEVER, State, copy_state
 from simulator.tables import Recorder
-from simulator.world import DAY_SECONDS, World
+from simulator.world import World
 
 
 class Nearly:

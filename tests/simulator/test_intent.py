@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from numba import njit
 
-from simulator.batches import BUY, CLICK, Ints
+from simulator.batches import BUY, CLICK, DAY_SECONDS, Ints
 from simulator.intent import contextual_need, draw_intents, intent_constants
 from simulator.recorded import RecordedWorld
 from simulator.state import INTENTS, State, new_state, write_events
 from simulator.streams import stream_key
-from simulator.world import DAY_SECONDS, Needs, Users, World
+from simulator.world import Needs, Users, World
 
 VISITS = 200
 NOON = 10 * DAY_SECONDS + 43_200

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simulator.batches import BUY, NO_ITEM, Candidates, Requests
+from simulator.batches import BUY, DAY_SECONDS, NO_ITEM, Candidates, Requests
 from simulator.datasets.interactions import DatasetError, PurchaseLog
 from simulator.datasets.online_retail import read_online_retail
 from simulator.recorded import RecordedWorld, latent_styles, standardised_within, top_shares
 from simulator.state import HISTORY_LENGTH
-from simulator.world import DAY_SECONDS
 
 REAL = Path(__file__).parents[2] / "../shared/data/online_retail/online_retail.csv.gz"
 
@@ -70,7 +69,7 @@ def test_what_is_shown_does_not_move_arrivals(recorded: RecordedWorld, play: Cal
 @pytest.mark.parametrize("day", [0, 1, 6, 12])
 def test_a_morning_holds_exactly_the_history(recorded: RecordedWorld, purchase_log: PurchaseLog, day: int) -> None:
     """The state of a morning holds all purchases before it and none after, and so does the history for policies."""
-    state, history = recorded.state(day), recorded.history(day)
+    state, history = recorded.state(day), recorded.log.before(day)
     before = purchase_log.time < day * DAY_SECONDS
     assert np.array_equal(history.time, purchase_log.time[before])
     assert np.array_equal(history.item, purchase_log.item[before])

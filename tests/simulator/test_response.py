@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.batches import BUY, CART, CLICK, NO_ITEM, Ints, Responses
+from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, NO_ITEM, Ints, Responses
 from simulator.response import (
     MOST_PIECES,
     VALUE_BUY,
@@ -18,7 +18,7 @@ from simulator.response import (
 )
 from simulator.state import SHOWN_LENGTH, State, new_state, write_events
 from simulator.streams import stream_key
-from simulator.world import DAY_SECONDS, World
+from simulator.world import World
 
 NOON = 3 * DAY_SECONDS + 43_200
 SLOTS = 10

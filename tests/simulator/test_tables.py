@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.batches import BUY, CART, CLICK, Requests, Responses, Slates
+from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, Requests, Responses, Slates
 from simulator.shards import cut
 from simulator.tables import AMOUNTS, COUNTS, PHASES, USER_DAY_SCHEMA, Impressions, Recorder, UserDays, join_logs
-from simulator.world import DAY_SECONDS, World
+from simulator.world import World
 
 
 class Keeper(Recorder):

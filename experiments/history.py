@@ -1,0 +1,52 @@
+"""The log that policies learn from: played under the exploring logger, or read from a real log.
+
+Knows worlds and shards. Does not know arms, nor what is learned from the log.
+"""
+
+import numpy as np
+
+from experiments.playing import HistoryTask, play_history
+from experiments.progress import Progress
+from experiments.worlds import BuiltWorld
+from policies.registry import RegisteredPolicy, policy_class
+from simulator.batches import InteractionLog, Ints
+from simulator.shards import ShardPool, cut
+from simulator.state import State, take_state
+from simulator.tables import join_logs
+
+LOGGER = "exploring_logger"
+
+
+def play_or_read_history(
+    built: BuiltWorld, history_days: int, seed: int, pool: ShardPool, progress: Progress
+) -> tuple[InteractionLog, list[tuple[Ints, State]]]:
+    """The log that policies learn from, and each shard's rows with their state on the morning after it."""
+    shards = cut(built.world.users, pool.workers)
+    if built.recorded is not None:
+        with progress.stage("reading the history", 1) as stage:
+            state = built.recorded.state(history_days)
+            stage.advance()
+        return built.recorded.log.before(history_days), [(rows, take_state(state, rows)) for rows in shards]
+    logger = make_logger(built, seed)
+    if pool.workers > 1:  # kernels are compiled here once and cached, instead of in every worker at the same time
+        play_history(HistoryTask(built.world.take(shards[0][:1]), logger, 1), lambda: None)
+    tasks = [HistoryTask(built.world.take(rows), logger, history_days) for rows in shards]
+    with progress.stage("logging the history", history_days * len(tasks)) as stage:
+        parts = pool.map(play_history, tasks, stage.advance)
+    log = join_logs([part.columns for part in parts], 0, history_days)
+    return log, [(rows, part.state) for rows, part in zip(shards, parts, strict=True)]
+
+
+def make_logger(built: BuiltWorld, seed: int) -> RegisteredPolicy:
+    """The exploring logger, which needs to know the catalogue and nothing else."""
+    chosen = policy_class(LOGGER)
+    logger = chosen(chosen.Params(), seed)
+    world = built.world
+    logger.fit(no_log(), world.catalog.observed, world.population.observed, world.environment.observed().until(0))
+    return logger
+
+
+def no_log() -> InteractionLog:
+    """The log before anything happened."""
+    nothing = np.zeros(0, np.int64)
+    return InteractionLog(0, 0, nothing, nothing.astype(np.int32), nothing, nothing.astype(np.int8), None)
