@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from simulator.batches import COGNITIVE, NO_ITEM, UTILITY, Candidates, Floats, Ints32, Slates
+from simulator.batches import COGNITIVE, NO_EXPLANATION, NO_ITEM, UTILITY, Candidates, Floats, Ints32, Slates
 
 Bools = npt.NDArray[np.bool_]
 
@@ -17,6 +17,7 @@ def _fill(
     chosen: Bools,
     out_items: Ints32,
     out_channel: npt.NDArray[np.int8],
+    out_place: Ints32,
 ) -> None:
     slots = out_items.shape[1]
     score = np.empty(slots)
@@ -44,15 +45,19 @@ def _fill(
                 score[place] = score[place - 1]
                 out_items[n, place] = out_items[n, place - 1]
                 out_channel[n, place] = out_channel[n, place - 1]
+                out_place[n, place] = out_place[n, place - 1]
                 place -= 1
             score[place] = click[n, m]
             out_items[n, place] = items[n, m]
             out_channel[n, place] = channel[n, m]
+            out_place[n, place] = m
             k += 1
 
 
 def fill_slates(candidates: Candidates, click: Floats, chosen: Bools, slots: int) -> Slates:
     """Show the chosen cognitive candidates, fill up from utility's top, and order the page by the click estimate.
+
+    Items keep their channels and explanations.
 
     Args:
         candidates: of both channels.
@@ -62,8 +67,12 @@ def fill_slates(candidates: Candidates, click: Floats, chosen: Bools, slots: int
     """
     shape = (len(candidates.items), slots)
     items, channel = np.full(shape, NO_ITEM, np.int32), np.full(shape, UTILITY, np.int8)
-    _fill(candidates.items, candidates.channel, click, chosen, items, channel)
-    return Slates(items, channel)
+    place = np.zeros(shape, np.int32)
+    _fill(candidates.items, candidates.channel, click, chosen, items, channel, place)
+    explanation = candidates.explanation
+    if explanation is not None:
+        explanation = np.where(items >= 0, np.take_along_axis(explanation, place, axis=1), np.int32(NO_EXPLANATION))
+    return Slates(items, channel, explanation=explanation)
 
 
 def is_cognitive(candidates: Candidates) -> Bools:

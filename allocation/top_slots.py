@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simulator.batches import NO_ITEM, UTILITY, Candidates, Requests, Responses, Slates
+from simulator.batches import NO_EXPLANATION, NO_ITEM, UTILITY, Candidates, Requests, Responses, Slates
 from simulator.environment.context import ObservedContext
 
 
@@ -22,16 +22,18 @@ class TopSlots:
         """See ``simulator.protocols.Allocator``."""
         slots = requests.slots
         missing = slots - candidates.items.shape[1]
-        propensity = candidates.propensity
+        propensity, explanation = candidates.propensity, candidates.explanation
         if missing <= 0:
             return Slates(
                 candidates.items[:, :slots],
                 candidates.channel[:, :slots],
                 None if propensity is None else propensity[:, :slots],
+                None if explanation is None else explanation[:, :slots],
             )
         pad = ((0, 0), (0, missing))
         return Slates(
             np.pad(candidates.items, pad, constant_values=NO_ITEM),
             np.pad(candidates.channel, pad, constant_values=UTILITY),
             None if propensity is None else np.pad(propensity, pad),
+            None if explanation is None else np.pad(explanation, pad, constant_values=NO_EXPLANATION),
         )

@@ -40,6 +40,7 @@ def build_world(
     scenario: str,
     slots: int,
     seed: int,
+    seen_days: int | None = None,
 ) -> BuiltWorld:
     """Build the world that a config describes.
 
@@ -50,6 +51,7 @@ def build_world(
         scenario: "item" or "feed".
         slots: positions on a page.
         seed: of all draws.
+        seen_days: day from which the occasions and topics of ``world.unseen`` may appear; None for never.
 
     Raises:
         ValueError: something named in the config does not exist, or the log does not reach far enough.
@@ -82,5 +84,7 @@ def build_world(
         context_strength=config.context_strength,
         behaviour=config.behaviour,
         seed=seed,
+        unseen=config.unseen,
+        unseen_until=days if seen_days is None else seen_days,
     )
     return BuiltWorld(world, None)

@@ -21,6 +21,7 @@ Bools = npt.NDArray[np.bool_]
 DAY_SECONDS: Final = 86_400
 
 NO_ITEM: Final = -1
+NO_EXPLANATION: Final = -1
 
 CLICK: Final = 1
 CART: Final = 2
@@ -61,6 +62,7 @@ class ObservedCatalog(ReadOnlyArrays):
         category: category index, int32 [items].
         category_names: category names in words.
         department: department index of each category, int32 [categories].
+        department_names: departments in words; a category's own name where the shop has no departments.
         price: float64 [items], in the world's currency.
         listed: first day on sale, int64 [items], days since the horizon's start (negative: before it).
     """
@@ -69,6 +71,7 @@ class ObservedCatalog(ReadOnlyArrays):
     category: Ints32
     category_names: tuple[str, ...]
     department: Ints32
+    department_names: tuple[str, ...]
     price: Floats
     listed: Ints
 
@@ -171,6 +174,8 @@ class Candidates:
         click: the policy's calibrated estimate of P(click | examined), float64 [requests, candidates], or None where
             the policy gives none.
         conversion: its calibrated estimate of orders for one such exposure, likewise.
+        explanation: ids of the texts in ``Policy.explanations`` to show with the items, int32 [requests, candidates],
+            -1 where an item has none; None where none has.
     """
 
     items: Ints32
@@ -179,15 +184,17 @@ class Candidates:
     propensity: Floats | None = None
     click: Floats | None = None
     conversion: Floats | None = None
+    explanation: Ints32 | None = None
 
 
 @dataclass(frozen=True)
 class Slates:
-    """The pages to show: items int32 [requests, slots] with their channels int8 [requests, slots]."""
+    """The pages to show, as the candidates they were chosen from, [requests, slots]; see ``Candidates``."""
 
     items: Ints32
     channel: npt.NDArray[np.int8]
     propensity: Floats | None = None
+    explanation: Ints32 | None = None
 
 
 @dataclass(frozen=True)

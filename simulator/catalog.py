@@ -73,6 +73,7 @@ def generate_catalog(
         category=read_only(category),
         category_names=tuple(c.words[0] for c in taxonomy.categories),
         department=read_only(taxonomy.department),
+        department_names=taxonomy.department_titles,
         price=read_only(np.maximum(price, 0.01)),
         listed=read_only(listed),
     )

@@ -13,11 +13,12 @@ import numpy as np
 import simpy
 
 from simulator.arrivals import Traffic, traffic_of
-from simulator.batches import DAY_SECONDS, NO_ITEM, Ints, Ints32, Requests, Slates, read_only
+from simulator.batches import DAY_SECONDS, NO_EXPLANATION, NO_ITEM, Ints, Ints32, Requests, Slates, read_only
 from simulator.environment.context import ObservedContext
 from simulator.intent import draw_intents, intent_constants
 from simulator.protocols import Allocator, Policy
-from simulator.response import SECONDS_A_PAGE, respond, response_constants
+from simulator.reader import Reader
+from simulator.response import NOTHING_TO_READ, SECONDS_A_PAGE, Reading, respond, response_constants
 from simulator.state import State, new_state, observed_history
 from simulator.streams import stream_key
 from simulator.tables import Recorder
@@ -84,14 +85,17 @@ class Simulation:
             behaviour.response, behaviour.feed, world.scenario, stream_key(world.seed, "response")
         )
         self._max_pages = behaviour.response.max_pages
+        self._reader: Reader | None = None
 
     def run(self, start_day: int, end_day: int) -> None:
         """Play the days from ``start_day`` to ``end_day`` (exclusive).
 
         Raises:
-            PolicyError: an answer held an unknown item, one item twice on a page, or an item behind an empty place.
+            PolicyError: an answer held an unknown item or explanation, one item twice on a page, or something behind an
+                empty place.
         """
         self._policy.begin(self.world.users)
+        self._reader = None  # the policy may number its texts anew
         clock = simpy.Environment(initial_time=start_day * DAY_SECONDS)
         clock.process(self._days(clock))
         clock.process(self._allocation(clock))
@@ -169,6 +173,7 @@ class Simulation:
                 page + 1 == self._max_pages,
                 slates.items,
                 self._response,
+                self._read(slates, here, since),
             )
             self._allocator.observe(requests, slates, responses)
             for recorder in self._recorders:
@@ -199,6 +204,23 @@ class Simulation:
             already=already,
         )
 
+    def _read(self, slates: Slates, row: Ints, since: Ints) -> Reading:
+        """What users make of the explanations on their pages, if there are any."""
+        texts = slates.explanation
+        if texts is None or texts.size == 0 or texts.max() == NO_EXPLANATION:
+            return NOTHING_TO_READ
+        known = self._policy.explanations()
+        if texts.max() >= len(known):
+            raise PolicyError(
+                f"{type(self._policy).__name__}: explanation {texts.max()} (explanations() holds {len(known)} texts)"
+            )
+        if self.world.behaviour.response.explanation == 0.0:
+            return NOTHING_TO_READ
+        if self._reader is None:
+            self._reader = Reader(self.world)
+        self._reader.learn(known)
+        return self._reader.read(self.state, row, since, slates)
+
     def _check(self, slates: Slates, requests: Requests) -> None:
         items = slates.items
         name = type(self._policy).__name__
@@ -211,6 +233,13 @@ class Simulation:
         ordered = np.sort(items, axis=1)
         if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NO_ITEM)).any():
             raise PolicyError(f"{name}: an item twice on one page")
+        texts = slates.explanation
+        if texts is None:
+            return
+        if texts.shape != items.shape:
+            raise PolicyError(f"{name}: explanations of shape {texts.shape}, wanted {items.shape}")
+        if texts.size and (texts.min() < NO_EXPLANATION or (texts[items == NO_ITEM] != NO_EXPLANATION).any()):
+            raise PolicyError(f"{name}: an explanation below {NO_EXPLANATION}, or one of an empty place")
 
 
 def opening_state(world: World, start_day: int) -> State:

@@ -25,6 +25,8 @@ def generate_world(
     context_strength: float,
     behaviour: BehaviourParameters,
     seed: int,
+    unseen: Sequence[str] = (),
+    unseen_until: int = 0,
 ) -> World:
     """Draw a world. Equal arguments give equal worlds; items and users can be added without moving the others.
 
@@ -41,12 +43,14 @@ def generate_world(
         context_strength: scales every contextual need; 0 switches contexts off.
         behaviour: the parameters.
         seed: of all draws.
+        unseen: keys of occasions and topics that do not happen before ``unseen_until``.
+        unseen_until: first day on which they may.
 
     Raises:
-        ValueError: an unknown city or country.
+        ValueError: an unknown city, country, occasion or topic.
     """
     taxonomy = load_taxonomy()
-    environment = build_environment(cities, country, start, days, seed, taxonomy)
+    environment = build_environment(cities, country, start, days, seed, taxonomy).without(unseen, unseen_until)
     catalog = generate_catalog(taxonomy, items, behaviour.catalog, behaviour.population.style_dimensions, seed)
     population = generate_population(taxonomy, users, len(cities), behaviour.population, behaviour.intent, seed)
     return World(

@@ -82,6 +82,10 @@ class ResponseParameters(Parameters):
     satiation_days: Positive = Field(default=14.0, description="decay time of satiation, days")
     fatigue: NonNegative = Field(default=0.35, description="per time the item was shown lately without a click")
     novelty: NonNegative = Field(default=0.4, description="per unit of novelty seeking, for items not met before")
+    explanation: NonNegative = Field(
+        default=0.25,
+        description="per unit of what an explanation beside the item is worth to its reader (-3..3); 0: none is read",
+    )
     cart_base: float = Field(default=-2.2, description="logit of adding a clicked item to the cart")
     buy_base: float = Field(default=-0.9, description="logit of buying a carted item")
     conversion_match: NonNegative = Field(default=0.8, description="what intent match adds to the cart and buy logits")

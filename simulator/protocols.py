@@ -1,5 +1,6 @@
 """What the world asks of its guests. The world imports none of them; the runner brings them in."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from simulator.batches import (
@@ -40,6 +41,10 @@ class Policy(Protocol):
         """Rank items for each request; at least ``requests.slots`` of them."""
         ...
 
+    def explanations(self) -> Sequence[str]:
+        """Texts by the ids that candidates carry; only ever appended to between one ``begin`` and the next."""
+        ...
+
 
 class Allocator(Protocol):
     """Who decides which candidates are exposed.
@@ -61,5 +66,5 @@ class Allocator(Protocol):
         ...
 
     def allocate(self, requests: Requests, candidates: Candidates) -> Slates:
-        """Fill ``requests.slots`` places a request from its candidates."""
+        """Fill ``requests.slots`` places a request from its candidates; each keeps what came with it."""
         ...

@@ -12,7 +12,7 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix, diags
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import LinearOperator, svds
 
 from simulator.batches import (
     BUY,
@@ -81,15 +81,23 @@ def latent_styles(
     """
     bought = csr_matrix((np.ones(len(user)), (user, item)), shape=(users, items))
     bought.data[:] = 1.0
-    by_user = np.maximum(np.asarray(bought.sum(axis=1)).ravel(), 1.0)
-    by_item = np.maximum(np.asarray(bought.sum(axis=0)).ravel(), 1.0)
-    scaled = diags(by_user**-0.5) @ bought @ diags(by_item**-0.5)
-    rank = min(dimensions + 1, min(users, items) - 1)
+    by_user, by_item = np.asarray(bought.sum(axis=1)).ravel(), np.asarray(bought.sum(axis=0)).ravel()
+    scaled = diags(np.maximum(by_user, 1.0) ** -0.5) @ bought @ diags(np.maximum(by_item, 1.0) ** -0.5)
+    rank = min(dimensions, min(users, items) - 2)
     start = Stream(seed, "recorded/svd").normal(np.arange(min(users, items)))
-    if min(users, items) < 2:
+    if rank < 1:
         return np.zeros((users, dimensions)), np.zeros((items, dimensions))
-    left, value, right = svds(scaled, k=rank, v0=start)
-    order = np.argsort(-value)[1:]
+    # The leading pair is known, and says only who buys much and what sells. It is taken away before the rest is looked
+    # for: where nothing is bought in common, a later pair has the same singular value, and the two would be mixed.
+    known_left, known_right = np.sqrt(by_user / by_user.sum()), np.sqrt(by_item / by_item.sum())
+    rest = LinearOperator(
+        scaled.shape,
+        matvec=lambda x: scaled @ np.ravel(x) - known_left * (known_right @ np.ravel(x)),
+        rmatvec=lambda x: scaled.T @ np.ravel(x) - known_right * (known_left @ np.ravel(x)),
+        dtype=np.float64,
+    )
+    left, value, right = svds(rest, k=rank, v0=start)
+    order = np.argsort(-value)
     style_user, style_item = left[:, order], right[order].T
     scale = dimensions**0.25
 
@@ -193,6 +201,7 @@ def _catalog(source: PurchaseLog, start: date, behaviour: BehaviourParameters, s
         category=read_only(source.category),
         category_names=source.category_names,
         department=read_only(np.arange(categories, dtype=np.int32)),
+        department_names=source.category_names,
         price=read_only(source.price),
         listed=read_only(source.first_seen // DAY_SECONDS - (start - source.start).days),
     )

@@ -13,7 +13,16 @@ from numba import njit
 from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, Ints, Ints32, Responses
 from simulator.intent import contextual_need
 from simulator.parameters import FeedParameters, ResponseParameters
-from simulator.state import HISTORY_LENGTH, INTENTS, SHOWN_LENGTH, State, has_interacted, write_event, write_shown
+from simulator.state import (
+    HISTORY_LENGTH,
+    INTENTS,
+    SHOWN_LENGTH,
+    State,
+    has_interacted,
+    write_event,
+    write_read,
+    write_shown,
+)
 from simulator.streams import mix, to_unit
 from simulator.world import Items, Needs, Users
 
@@ -61,6 +70,21 @@ class ResponseConstants(NamedTuple):
     other_appeal: float
     other_distraction: float
     other_reward: float
+
+
+class Reading(NamedTuple):
+    """What users make of the explanations on their pages, before they answer them.
+
+    Attributes:
+        bonus: what each adds to the click logit of its slot, float64 [requests, slots].
+        gist: what is remembered of having read it, uint64 [requests, slots]; 0 where there is none.
+    """
+
+    bonus: npt.NDArray[np.float64]
+    gist: npt.NDArray[np.uint64]
+
+
+NOTHING_TO_READ: Final = Reading(np.zeros((0, 0)), np.zeros((0, 0), np.uint64))
 
 
 def response_constants(
@@ -199,6 +223,7 @@ def _respond(
     page: int,
     last: bool,
     slates: Ints32,
+    reading: Reading,
     c: ResponseConstants,
     shown: npt.NDArray[np.bool_],
     novel: npt.NDArray[np.bool_],
@@ -214,11 +239,14 @@ def _respond(
     examine = np.empty(slots)
     for position in range(slots):
         examine[position] = (1.0 + position) ** -c.examination_decay
+    explained = reading.bonus.size > 0
+    seen = np.zeros(slots, np.bool_)
     for n in range(len(row)):
         r = row[n]
         visit_key = mix(mix(c.key, users.user[r]), state.visit[r])
         page_key = mix(visit_key, page)
         clicks = 0
+        seen[:] = False
         attentive = True
         k = 0
         for position in range(slots):
@@ -235,10 +263,13 @@ def _respond(
             shown[n, k] = True
             novel[n, k] = not has_interacted(state.interacted, r, item)
             if examined:
+                seen[k] = True
                 item_key = mix(visit_key, -1 - item)
                 category = items.category[item]
                 logit = category_logit(users, items, needs, state, r, time[n], category, c)
                 logit += item_logit(users, items, state, r, item, c)
+                if explained:
+                    logit += reading.bonus[n, k]
                 clicked[n, k] = to_unit(mix(item_key, _CLICK)) < logistic(logit)
                 if clicked[n, k]:
                     clicks += 1
@@ -268,6 +299,8 @@ def _respond(
                 write_event(state, r, slates[n, k], kind, time[n])
             elif shown[n, k]:
                 write_shown(state, r, slates[n, k])
+            if explained and seen[k] and reading.gist[n, k] != np.uint64(0):
+                write_read(state, r, reading.gist[n, k])
         more = users.patience[r] + c.page_reward * clicks - c.page_weariness * page
         leaves[n] = last or to_unit(mix(page_key, -1 - _MORE)) >= logistic(more)
 
@@ -283,6 +316,7 @@ def respond(
     last: bool,
     slates: Ints32,
     constants: ResponseConstants,
+    reading: Reading = NOTHING_TO_READ,
 ) -> Responses:
     """Show one page to each row and let its user answer; histories and the visit's value move on in ``state``.
 
@@ -297,6 +331,7 @@ def respond(
         last: whether no further page is possible.
         slates: items shown, int32 [requests, slots], padded with -1 at the end.
         constants: parameters and stream.
+        reading: of the explanations shown with them, if any are.
     """
     shape = slates.shape
     answer = Responses(
@@ -321,6 +356,7 @@ def respond(
         page,
         last,
         slates,
+        reading,
         constants,
         a.shown,
         a.novel,

@@ -14,6 +14,7 @@ from simulator.batches import NO_ITEM, Floats, Ints, Ints32, ObservedHistory, re
 
 HISTORY_LENGTH: Final = 64
 SHOWN_LENGTH: Final = 64
+READ_LENGTH: Final = 16
 INTENTS: Final = 3
 NEVER: Final = 1 << 62
 
@@ -26,6 +27,8 @@ class State(NamedTuple):
         event_count: interactions ever written, int64 [rows].
         shown_item: ring buffer of items shown and not clicked, int32 [rows, SHOWN_LENGTH]; shown_count likewise.
         interacted: one bit an item, uint64 [rows, words].
+        read_gist: ring buffer of the explanations read, as 64-bit filters of their words, uint64 [rows, READ_LENGTH];
+            read_count likewise. Filters, not ids: arms that go on from one state number their texts differently.
         satisfaction, satisfaction_time: exponential average in 0..1 and when it was last moved (seconds).
         present: False once the user has left for good.
         visit: id of the current or next visit: the index of its arrival among the user's candidate arrivals.
@@ -41,6 +44,8 @@ class State(NamedTuple):
     shown_item: Ints32
     shown_count: Ints
     interacted: npt.NDArray[np.uint64]
+    read_gist: npt.NDArray[np.uint64]
+    read_count: Ints
     satisfaction: Floats
     satisfaction_time: Ints
     present: npt.NDArray[np.bool_]
@@ -51,7 +56,7 @@ class State(NamedTuple):
 
 
 def new_state(rows: int, items: int, satisfaction: float, start: int = 0) -> State:
-    """Users who have done nothing yet. About 1.3 KiB a user plus one bit an item."""
+    """Users who have done nothing yet. About 1.5 KiB a user plus one bit an item."""
     return State(
         event_item=np.full((rows, HISTORY_LENGTH), NO_ITEM, dtype=np.int32),
         event_kind=np.zeros((rows, HISTORY_LENGTH), dtype=np.int8),
@@ -60,6 +65,8 @@ def new_state(rows: int, items: int, satisfaction: float, start: int = 0) -> Sta
         shown_item=np.full((rows, SHOWN_LENGTH), NO_ITEM, dtype=np.int32),
         shown_count=np.zeros(rows, dtype=np.int64),
         interacted=np.zeros((rows, (items + 63) // 64), dtype=np.uint64),
+        read_gist=np.zeros((rows, READ_LENGTH), dtype=np.uint64),
+        read_count=np.zeros(rows, dtype=np.int64),
         satisfaction=np.full(rows, satisfaction),
         satisfaction_time=np.full(rows, start, dtype=np.int64),
         present=np.ones(rows, dtype=np.bool_),
@@ -121,6 +128,13 @@ def write_shown(state: State, row: int, item: int) -> None:
     """Append one item that was shown and not clicked."""
     state.shown_item[row, state.shown_count[row] % SHOWN_LENGTH] = item
     state.shown_count[row] += 1
+
+
+@njit(inline="always", cache=True)
+def write_read(state: State, row: int, gist: np.uint64) -> None:
+    """Append one explanation that was read."""
+    state.read_gist[row, state.read_count[row] % READ_LENGTH] = gist
+    state.read_count[row] += 1
 
 
 @njit(cache=True)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from simulator.environment.calendar import Calendar, build_calendar
+from simulator.environment.calendar import NEVER, Calendar, build_calendar
 from simulator.environment.trends import PERCEPTIBLE, Trends, simulate_trends
 from simulator.environment.weather import (
     CONDITIONS,
@@ -22,7 +22,7 @@ from simulator.environment.weather import (
     no_weather,
     simulate_weather,
 )
-from simulator.taxonomy import Taxonomy
+from simulator.taxonomy import SEASONS, Taxonomy
 
 Floats = npt.NDArray[np.float64]
 
@@ -140,13 +140,23 @@ class ObservedContext:
         Raises:
             ValueError: if the city or the day lies outside.
         """
-        self._check_day(day)
-        if not 0 <= city_index < len(self.cities):
-            raise ValueError(f"city_index: {city_index} (must be 0..{len(self.cities) - 1})")
-        parts = (self._weather_words(city_index, day), self._occasion_words(day), self._trend_words(day))
+        trends = self.trend_words(day)
+        parts = (
+            self.weather_words(city_index, day),
+            self.occasion_words(day),
+            f"trending: {trends}" if trends else "",
+        )
         return "; ".join(part for part in parts if part)
 
-    def _weather_words(self, city: int, day: int) -> str:
+    def weather_words(self, city: int, day: int) -> str:
+        """Today's weather, ``cool, light rain, 11 C`` (the figure is the maximum); empty where it is not known.
+
+        Raises:
+            ValueError: if the city or the day lies outside.
+        """
+        self._check_day(day)
+        if not 0 <= city < len(self.cities):
+            raise ValueError(f"city_index: {city} (must be 0..{len(self.cities) - 1})")
         if self.condition[city, day] == UNKNOWN_CONDITION:
             return ""
         warmest, rain = float(self.temp_max[city, day]), float(self.precipitation[city, day])
@@ -158,18 +168,38 @@ class ObservedContext:
             words.append("windy")
         return ", ".join([*words, f"{round(warmest)} C"])
 
-    def _occasion_words(self, day: int) -> str:
+    def season_words(self, day: int) -> str:
+        """The season's name.
+
+        Raises:
+            ValueError: if the day lies outside.
+        """
+        self._check_day(day)
+        return SEASONS[self.season[day]]
+
+    def occasion_words(self, day: int) -> str:
+        """Occasions within their lead-up, nearest first: ``Halloween in 6 days, Diwali in 17 days``.
+
+        Raises:
+            ValueError: if the day lies outside.
+        """
+        self._check_day(day)
         near = np.flatnonzero(self.days_until[day] <= self.lead_days)
         nearest_first = near[np.argsort(self.days_until[day, near], kind="stable")]
         return ", ".join(
             f"{self.occasion_titles[index]} {_when(int(self.days_until[day, index]))}" for index in nearest_first
         )
 
-    def _trend_words(self, day: int) -> str:
+    def trend_words(self, day: int) -> str:
+        """Topics of a level above ``PERCEPTIBLE``, strongest first: ``capybara, matcha``.
+
+        Raises:
+            ValueError: if the day lies outside.
+        """
+        self._check_day(day)
         alive = np.flatnonzero(self.trend_level[day] > PERCEPTIBLE)
         strongest_first = alive[np.argsort(-self.trend_level[day, alive], kind="stable")]
-        names = ", ".join(self.topic_names[index] for index in strongest_first)
-        return f"trending: {names}" if names else ""
+        return ", ".join(self.topic_names[index] for index in strongest_first)
 
     def _check_day(self, day: int) -> None:
         if not 0 <= day < self.days:
@@ -211,6 +241,37 @@ class Environment:
     def describe(self, city_index: int, day: int) -> str:
         """The day in words; see ``ObservedContext.describe``."""
         return self.observed().describe(city_index, day)
+
+    def without(self, unseen: Sequence[str], until: int) -> "Environment":
+        """The same environment in which some occasions and topics do not happen before a day.
+
+        Nothing of them acts or can be observed before ``until``; from then on they are as they were. How many visits a
+        day brings stays as it was.
+
+        Args:
+            unseen: keys of occasions and topics.
+            until: first day of the horizon on which they may appear.
+
+        Raises:
+            ValueError: a key is of no occasion and no topic.
+        """
+        calendar, trends = self.calendar, self.trends
+        unknown = [key for key in unseen if key not in calendar.occasions and key not in trends.topics]
+        if unknown:
+            raise ValueError(f"unseen: {', '.join(unknown)} (no such occasion or topic)")
+        if not unseen:
+            return self
+        occasion = [column for column, key in enumerate(calendar.occasions) if key in unseen]
+        topic = [column for column, key in enumerate(trends.topics) if key in unseen]
+        level, days_until, attention = calendar.level.copy(), calendar.days_until.copy(), trends.level.copy()
+        level[:until, occasion] = 0.0
+        days_until[:until, occasion] = NEVER
+        attention[:until, topic] = 0.0
+        return replace(
+            self,
+            calendar=replace(calendar, level=level, days_until=days_until),
+            trends=replace(trends, level=attention),
+        )
 
     def observed(self) -> ObservedContext:
         """The observable side (no birth of a trend, no traffic)."""

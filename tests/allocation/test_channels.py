@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from allocation.channels import (
 )
 from allocation.exposure import ExposureRules, Multipliers, solve
 from allocation.settings import ExposureAllocation, FixedAllocation, NoAllocation, SplitChoice
-from simulator.batches import COGNITIVE, NO_ITEM, UTILITY, Candidates, Floats, Slates
+from simulator.batches import COGNITIVE, NO_EXPLANATION, NO_ITEM, UTILITY, Candidates, Floats, Slates
 from simulator.streams import Stream
 from simulator.taxonomy import WEATHER_SIGNALS
 
@@ -127,6 +128,33 @@ def test_config_makes_its_allocator() -> None:
         found = build_allocator(choice, 1, CITIES, everybody)
         assert type(found) is kind
         assert (found.diary() or {})["kind"] == choice.kind
+
+
+@pytest.mark.parametrize("kind", ["none", "fixed", "exposure_qp", "threshold"])
+def test_every_allocator_carries_explanations(kind: str) -> None:
+    """Whatever is exposed comes with the text it was offered with, and what is chosen does not depend on texts."""
+    choice = {
+        "none": NoAllocation(),
+        "fixed": FixedAllocation(kind="fixed"),
+        "exposure_qp": ExposureAllocation(kind="exposure_qp"),
+        "threshold": ExposureAllocation.model_validate({"kind": "exposure_qp", "solver": "threshold"}),
+    }[kind]
+    offer = offered()
+    explained = (offer.channel == COGNITIVE) & (offer.items >= 0)
+    text = np.where(explained, 100 * offer.items + np.arange(USERS)[:, None] % 7, NO_EXPLANATION).astype(np.int32)
+    pages = []
+    for candidates in (offer, replace(offer, explanation=text)):
+        allocator = build_allocator(choice, 3, CITIES, np.ones(USERS, bool))
+        allocator.refresh(0, context(1))
+        pages.append(allocator.allocate(requests(), candidates))
+    plain, slates = pages
+    assert plain.explanation is None
+    assert np.array_equal(plain.items, slates.items)
+    expected = 100 * slates.items + np.arange(USERS)[:, None] % 7
+    expected = np.where(slates.channel == COGNITIVE, expected, NO_EXPLANATION)
+    assert slates.explanation is not None
+    assert np.array_equal(slates.explanation, expected)
+    assert (slates.explanation >= 0).any() == (kind != "none")
 
 
 def test_only_splits_and_pools_learn_across_users() -> None:

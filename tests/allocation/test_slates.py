@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from allocation.slates import displaced, fill_slates, is_cognitive, mean_over, realise
-from simulator.batches import COGNITIVE, NO_ITEM, UTILITY, Candidates
+from simulator.batches import COGNITIVE, NO_EXPLANATION, NO_ITEM, UTILITY, Candidates
 from simulator.streams import Stream
 
 NEAREST = 1e-9
@@ -25,7 +25,12 @@ def pages(draw: st.DrawFn) -> tuple[Candidates, np.ndarray, int]:
         channel[n, utility:there] = COGNITIVE
     click = draw(arrays(np.float64, items.shape, elements=st.floats(0, 1)))
     chosen = draw(arrays(np.bool_, items.shape)) & (channel == COGNITIVE)
-    return Candidates(items, click, channel, click=click, conversion=click), chosen, slots
+    explanation = None
+    if draw(st.booleans()):
+        explanation = draw(arrays(np.int32, items.shape, elements=st.integers(NO_EXPLANATION, 9)))
+        explanation[(channel == UTILITY) | (items < 0)] = NO_EXPLANATION
+    candidates = Candidates(items, click, channel, click=click, conversion=click, explanation=explanation)
+    return candidates, chosen, slots
 
 
 @settings(deadline=None)
@@ -47,6 +52,26 @@ def test_page_is_the_chosen_and_the_top_of_utility(page: tuple[Candidates, np.nd
         click = dict(zip(items.tolist(), candidates.click[n].tolist(), strict=True))
         shown = [click[item] for item in found.tolist()]
         assert shown == sorted(shown, reverse=True)
+
+
+@settings(deadline=None)
+@given(pages())
+def test_items_keep_their_explanations(page: tuple[Candidates, np.ndarray, int]) -> None:
+    """Every item shown comes with the explanation it was offered with; utility items and empty places have none."""
+    candidates, chosen, slots = page
+    assert candidates.click is not None
+    slates = fill_slates(candidates, candidates.click, chosen, slots)
+    if candidates.explanation is None:
+        assert slates.explanation is None
+        return
+    assert slates.explanation is not None
+    assert slates.explanation.dtype == np.int32
+    assert slates.explanation.shape == slates.items.shape
+    assert (slates.explanation[(slates.channel == UTILITY) | (slates.items < 0)] == NO_EXPLANATION).all()
+    for n, items in enumerate(candidates.items):
+        offered = dict(zip(items.tolist(), candidates.explanation[n].tolist(), strict=True))
+        for item, text in zip(slates.items[n].tolist(), slates.explanation[n].tolist(), strict=True):
+            assert item == NO_ITEM or text == offered[item]
 
 
 def test_ties_keep_the_candidates_order() -> None:

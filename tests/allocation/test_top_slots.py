@@ -1,10 +1,11 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from allocation.top_slots import TopSlots
-from simulator.batches import COGNITIVE, NO_ITEM, UTILITY, Candidates, Requests
+from simulator.batches import COGNITIVE, NO_EXPLANATION, NO_ITEM, UTILITY, Candidates, Requests
 
 
 def asked(slots: int) -> Requests:
@@ -49,3 +50,16 @@ def test_short_ranking_leaves_slots_empty(propensity: bool) -> None:
         assert not slates.propensity[:, 2:].any()
     else:
         assert slates.propensity is None
+
+
+@pytest.mark.parametrize("width", [2, 8])
+def test_items_keep_their_explanations(width: int) -> None:
+    """Shown items come with the explanations they were ranked with, and places without an item have none."""
+    candidates = ranked(width, False)
+    assert TopSlots().allocate(asked(5), candidates).explanation is None
+    texts = np.where(candidates.channel == COGNITIVE, candidates.items + 50, NO_EXPLANATION).astype(np.int32)
+    slates = TopSlots().allocate(asked(5), replace(candidates, explanation=texts))
+    assert slates.explanation is not None
+    assert slates.explanation.dtype == np.int32
+    assert slates.explanation[:, :width].tolist() == texts[:, :5].tolist()
+    assert (slates.explanation[:, width:] == NO_EXPLANATION).all()

@@ -77,7 +77,12 @@ class Straight:
 
     def allocate(self, requests: Requests, candidates: Candidates) -> Slates:
         """The first slots, or all there are."""
-        return Slates(candidates.items[:, : requests.slots], candidates.channel[:, : requests.slots])
+        slots, explanation = requests.slots, candidates.explanation
+        return Slates(
+            candidates.items[:, :slots],
+            candidates.channel[:, :slots],
+            explanation=None if explanation is None else explanation[:, :slots],
+        )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -8,9 +9,19 @@ import pytest
 from policies.popularity import Popularity, PopularityParams
 from policies.registry import NoParams
 from policies.uniform import Uniform
-from simulator.batches import BUY, DAY_SECONDS, NO_ITEM, Candidates, InteractionLog, Requests, Responses, Slates
+from simulator.batches import (
+    BUY,
+    DAY_SECONDS,
+    NO_EXPLANATION,
+    NO_ITEM,
+    Candidates,
+    InteractionLog,
+    Requests,
+    Responses,
+    Slates,
+)
 from simulator.engine import PolicyError, Simulation, VisitCount, opening_state
-from simulator.state import NEVER, State, copy_state
+from simulator.state import NEVER, State, copy_state, join_states, take_state
 from simulator.tables import Recorder
 from simulator.world import World
 
@@ -27,6 +38,43 @@ class Nearly:
         answer = self._policy.candidates(requests)
         items = self._change(answer.items.copy())
         return Candidates(items, np.zeros(items.shape), np.zeros(items.shape, np.int8))
+
+
+class Telling:
+    """Shows items as another policy does, each with a text out of a few, numbered in the order of first use.
+
+    Args:
+        policy: whose items.
+        world: whose words.
+        silent: items that come without a text.
+    """
+
+    def __init__(self, policy: Any, world: World, silent: Sequence[int] = ()) -> None:
+        self._policy, self._catalog, self._silent = policy, world.catalog.observed, silent
+        self.refresh = policy.refresh
+
+    def begin(self, rows: int) -> None:
+        """Forget all texts."""
+        self._policy.begin(rows)
+        self._number: dict[str, int] = {}
+
+    def _text(self, user: int, item: int) -> str:
+        name = self._catalog.category_names[self._catalog.category[item]]
+        return f"{('Thanksgiving', 'A rainy day', 'Easter')[user % 3]} and {self._catalog.titles[item]}, a {name}"
+
+    def candidates(self, requests: Requests) -> Candidates:
+        """The items and a text for most."""
+        answer = self._policy.candidates(requests)
+        explanation = np.full(answer.items.shape, NO_EXPLANATION, np.int32)
+        for n, user in enumerate(requests.user.tolist()):
+            for k, item in enumerate(answer.items[n].tolist()):
+                if item != NO_ITEM and item not in self._silent:
+                    explanation[n, k] = self._number.setdefault(self._text(user, item), len(self._number))
+        return replace(answer, explanation=explanation)
+
+    def explanations(self) -> list[str]:
+        """All texts so far."""
+        return list(self._number)
 
 
 class Times(Recorder):
@@ -295,3 +343,86 @@ def test_visit_counts_add_up() -> None:
     for count in (VisitCount(5, 4, 1), VisitCount(2, 2, 0)):
         total.add(count)
     assert total == VisitCount(7, 6, 1)
+
+
+@pytest.mark.parametrize("scenario", ["item", "feed"])
+def test_explanations_that_do_not_matter_change_no_byte(
+    make_world: Callable[..., World], play: Callable[..., Any], ranked: type, scenario: str
+) -> None:
+    """With explanations that nobody reads, or that no item has, days are those without any; else they are others."""
+    world = make_world(scenario=scenario, users=60)
+    deaf = make_world({"response": {"explanation": 0.0}}, scenario=scenario, users=60)
+    plain = play(world, ranked(range(60)))
+    assert same_sums(plain, play(deaf, Telling(ranked(range(60)), deaf)))
+    assert same_sums(plain, play(world, Telling(ranked(range(60)), world, silent=range(60))))
+    assert not same_sums(plain, play(world, Telling(ranked(range(60)), world)))
+
+
+def test_explained_items_have_the_same_luck(
+    make_world: Callable[..., World], play: Callable[..., Any], ranked: type
+) -> None:
+    """On first pages what comes without a text is answered as under a silent policy, and what has one is not worse."""
+    behaviour = {"response": {"examination_decay": 0.0, "click_base": -1.0, "explanation": 1.0}}
+    world = make_world(behaviour)
+    answers = []
+    for policy in (ranked(range(10)), Telling(ranked(range(10)), world, silent=(1, 4, 7))):
+        record = FirstPages()
+        play(world, policy, recorders=[record])
+        answers.append(record.answers)
+    silent, telling = answers
+    assert silent.keys() == telling.keys()
+    for user, answer in silent.items():
+        assert all(telling[user][item] == answer[item] for item in (1, 4, 7))
+    gained = sum(t[i][0] > s[i][0] for t, s in zip(telling.values(), silent.values(), strict=True) for i in range(10))
+    lost = sum(t[i][0] < s[i][0] for t, s in zip(telling.values(), silent.values(), strict=True) for i in range(10))
+    assert gained > 5 * lost
+
+
+def test_shards_read_alike(world: World, play: Callable[..., Any], ranked: type) -> None:
+    """Explanations numbered in another order by each shard leave the same days and the same memory of texts."""
+    whole = play(world, Telling(ranked(range(60)), world))
+    parts = []
+    for rows in (np.arange(0, 70), np.arange(70, world.users)):
+        shard = world.take(rows)
+        parts.append(play(shard, Telling(ranked(range(60)), shard)))
+    for name, sums in whole.user_days.sums.items():
+        assert np.concatenate([part.user_days.sums[name] for part in parts]).tobytes() == sums.tobytes(), name
+    assert same_state(join_states([part.state for part in parts]), whole.state)
+    assert whole.state.read_count.sum() > 0
+
+
+def test_arms_do_not_share_what_was_read(world: World, play: Callable[..., Any], ranked: type) -> None:
+    """What one arm's explanations leave in its users' memory is not in the state that the other arm begins from."""
+    state = play(world, Telling(ranked(range(60)), world), days=(0, 8)).state
+    before = copy_state(state)
+    after = play(world, Telling(ranked(range(60)), world), copy_state(state), (8, 20)).state
+    assert same_state(state, before)
+    assert (after.read_count > before.read_count).any()
+    rows = np.arange(3, 9)
+    assert np.array_equal(take_state(state, rows).read_gist, state.read_gist[rows])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda texts: texts[:, :-1], "shape"),
+        (lambda texts: np.where(texts >= 0, texts + 10_000, texts), r"explanation 10\d+ \(explanations\(\) holds"),
+        (lambda texts: texts - 5, "below -1"),
+        (lambda texts: np.zeros_like(texts), "empty place"),
+    ],
+)
+def test_a_wrong_explanation_is_refused(
+    world: World, play: Callable[..., Any], ranked: type, change: Callable[[np.ndarray], np.ndarray], message: str
+) -> None:
+    """Explanations of a wrong shape, unknown ones and ones of nothing are an error that names the policy."""
+
+    class Wrong(Telling):
+        def candidates(self, requests: Requests) -> Candidates:
+            answer = super().candidates(requests)
+            assert answer.explanation is not None
+            return replace(answer, explanation=change(answer.explanation))
+
+    with pytest.raises(PolicyError, match=message) as caught:
+        play(world, Wrong(ranked(range(4)), world))
+    assert "Wrong" in str(caught.value)
+    assert "\n" not in str(caught.value)

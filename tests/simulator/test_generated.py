@@ -102,6 +102,7 @@ def test_context_strength_zero_switches_contexts_off(make_world: Callable[..., W
         ({"cities": []}, "cities"),
         ({"country": "XX"}, "XX"),
         ({"days": 0}, "0"),
+        ({"unseen": ["xmas"], "unseen_until": 3}, "xmas"),
     ],
 )
 def test_impossible_worlds_are_refused(make_world: Callable[..., World], changes: dict[str, Any], message: str) -> None:
@@ -109,3 +110,17 @@ def test_impossible_worlds_are_refused(make_world: Callable[..., World], changes
     with pytest.raises(ValueError, match=message) as caught:
         make_world(**changes)
     assert "\n" not in str(caught.value)
+
+
+def test_the_unseen_calls_for_nothing_before_its_day(make_world: Callable[..., World], world: World) -> None:
+    """Needs and arrivals before the day are those of a world without it, later needs those of the world with it."""
+    hidden = make_world(unseen=["thanksgiving", "christmas"], unseen_until=9)
+    columns = [hidden.environment.calendar.occasions.index(key) for key in ("thanksgiving", "christmas")]
+    assert not hidden.environment.calendar.level[:9, columns].any()
+    assert world.environment.calendar.level[:9, columns].any()
+    assert (hidden.needs.occasion[:9] <= world.needs.occasion[:9]).all()
+    assert hidden.needs.occasion[:9].sum() < 0.5 * world.needs.occasion[:9].sum()
+    assert np.array_equal(hidden.needs.occasion[9:], world.needs.occasion[9:])
+    assert np.array_equal(hidden.needs.weather, world.needs.weather)
+    assert np.array_equal(hidden.needs.trend, world.needs.trend)
+    assert hidden.catalog.observed.titles == world.catalog.observed.titles

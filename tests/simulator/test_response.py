@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, NO_ITEM, Ints, Responses
 from simulator.response import (
     MOST_PIECES,
+    NOTHING_TO_READ,
     VALUE_BUY,
     VALUE_CART,
     VALUE_CLICK,
+    Reading,
     click_logits,
     respond,
     response_constants,
@@ -52,7 +55,14 @@ def logits(world: World, state: State, time: int = NOON, **changes: Any) -> np.n
 
 
 def answer(
-    world: World, state: State, slates: Any, c: Any, rows: Ints | None = None, page: int = 0, last: bool = False
+    world: World,
+    state: State,
+    slates: Any,
+    c: Any,
+    rows: Ints | None = None,
+    page: int = 0,
+    last: bool = False,
+    reading: Reading = NOTHING_TO_READ,
 ) -> Responses:
     """What users do with a page; one slate may serve them all."""
     rows = np.arange(world.users) if rows is None else rows
@@ -60,7 +70,7 @@ def answer(
     slates = np.tile(slates, (len(rows), 1)) if slates.ndim == 1 else slates
     arrays = (world.user_arrays(), world.item_arrays(), world.needs)
     times = np.full(len(rows), NOON, dtype=np.int64)
-    return respond(*arrays, state, rows, times, page, last, slates, c)
+    return respond(*arrays, state, rows, times, page, last, slates, c, reading)
 
 
 def with_catalog(world: World, **changes: Any) -> World:
@@ -415,3 +425,50 @@ def test_an_empty_page_is_answered_by_nothing(world: World) -> None:
     assert not any(array.any() for name, array in vars(page).items() if name != "leaves")
     assert not state.event_count.any()
     assert not state.shown_count.any()
+
+
+def reads(world: World, bonus: float, gist: int) -> Reading:
+    """The same explanation everywhere on everybody's page."""
+    shape = (world.users, SLOTS)
+    return Reading(np.full(shape, bonus), np.full(shape, gist, np.uint64))
+
+
+@pytest.mark.parametrize("scenario", ["item", "feed"])
+def test_explanations_worth_nothing_change_nothing(world: World, scenario: str) -> None:
+    """Pages without explanations and pages with such as add nothing to the logit are answered alike, to the byte."""
+    c = constants(world, scenario)
+    plain = answer(world, fresh(world), range(SLOTS), c)
+    read = answer(world, fresh(world), range(SLOTS), c, reading=reads(world, 0.0, 5))
+    for name, values in vars(plain).items():
+        assert values.tobytes() == getattr(read, name).tobytes(), name
+
+
+def test_a_better_explanation_loses_no_click(world: World) -> None:
+    """With the same luck, whoever clicks an item clicks it too when its explanation adds more, and some do so anew."""
+    c = constants(world, examination_decay=0.0)
+    clicks = [
+        answer(world, fresh(world), range(SLOTS), c, reading=reads(world, bonus, 5)).clicked
+        for bonus in (-2.0, 0.0, 0.5, 2.0)
+    ]
+    for less, more in pairwise(clicks):
+        assert (less <= more).all()
+        assert less.sum() < more.sum()
+
+
+def test_only_what_was_examined_was_read(world: World, rows: Ints) -> None:
+    """Where all is examined all is remembered, where next to nothing is next to nothing; a slot without text never."""
+    for decay, expected in ((0.0, SLOTS), (60.0, 1)):
+        state = fresh(world)
+        answer(world, state, range(SLOTS), constants(world, examination_decay=decay), reading=reads(world, 0.0, 5))
+        assert (state.read_count == expected).all()
+        assert (state.read_gist[:, :expected] == 5).all()
+    for reading in (reads(world, 0.0, 0), NOTHING_TO_READ):
+        state = fresh(world)
+        answer(world, state, range(SLOTS), constants(world), reading=reading)
+        assert not state.read_count.any()
+    some = reads(world, 0.0, 0)
+    some.gist[:, 2] = 9
+    state = fresh(world)
+    answer(world, state, range(SLOTS), constants(world, examination_decay=0.0), reading=some)
+    assert (state.read_count == 1).all()
+    assert (state.read_gist[:, 0] == 9).all()

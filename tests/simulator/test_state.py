@@ -8,6 +8,7 @@ from simulator.batches import BUY, CLICK, NO_ITEM
 from simulator.state import (
     HISTORY_LENGTH,
     NEVER,
+    READ_LENGTH,
     SHOWN_LENGTH,
     State,
     copy_state,
@@ -16,6 +17,7 @@ from simulator.state import (
     observed_history,
     take_state,
     write_events,
+    write_read,
 )
 
 ROWS, ITEMS = 4, 130
@@ -26,6 +28,11 @@ LONG = [(n % 2, n * 7 % ITEMS, CLICK + n % 3) for n in range(400)]
 @njit
 def _interacted(state: State, row: int, item: int) -> bool:
     return has_interacted(state.interacted, row, item)
+
+
+@njit
+def _write_read(state: State, row: int, gist: int) -> None:
+    write_read(state, row, np.uint64(gist))
 
 
 def written(events: list[tuple[int, int, int]]) -> State:
@@ -56,6 +63,20 @@ def test_the_last_interactions_are_kept(events: list[tuple[int, int, int]]) -> N
             kept = (state.event_item[row, column], state.event_kind[row, column], state.event_time[row, column])
             assert kept == (item, kind, time)
         assert (state.event_item[row] == NO_ITEM).sum() == max(0, HISTORY_LENGTH - len(mine))
+
+
+@given(st.lists(st.tuples(st.integers(0, ROWS - 1), st.integers(1, 2**63 - 1)), max_size=60))
+@settings(max_examples=30, deadline=None)
+def test_the_last_readings_are_kept(readings: list[tuple[int, int]]) -> None:
+    """A user remembers the last explanations read, and nobody remembers another's."""
+    state = new_state(ROWS, ITEMS, 0.25)
+    for row, gist in readings:
+        _write_read(state, row, gist)
+    for row in range(ROWS):
+        mine = [gist for r, gist in readings if r == row]
+        assert state.read_count[row] == len(mine)
+        kept = state.read_gist[row][: len(mine)].tolist()
+        assert sorted(kept) == sorted(mine[-READ_LENGTH:])
 
 
 @given(EVENTS)

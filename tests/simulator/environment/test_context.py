@@ -168,3 +168,61 @@ def test_bad_requests_are_refused() -> None:
         world(days=3).describe(2, 0)
     with pytest.raises(ValueError, match=r"day: -1 \(must be 0\.\.2\)"):
         world(days=3).observed().until(-1)
+
+
+def test_the_parts_of_a_day_in_words() -> None:
+    """Weather, season, occasions and trends can be had one by one, without labels, and make up the whole."""
+    day = sketch()
+    assert day.weather_words(0, 0) == "cool, light rain, 11 C"
+    assert day.season_words(0) == "autumn"
+    assert day.occasion_words(0) == "Mid-Autumn Festival in 6 days"
+    assert day.trend_words(0) == "capybara, matcha"
+    dull = sketch(trend_level=np.zeros((1, 3)), days_until=np.full((1, 2), NEVER), condition=np.array([[-1]], np.int8))
+    assert (dull.weather_words(0, 0), dull.occasion_words(0), dull.trend_words(0)) == ("", "", "")
+    context = world().observed()
+    for city, at in ((0, 3), (1, 70)):
+        trends = context.trend_words(at)
+        parts = (context.weather_words(city, at), context.occasion_words(at), trends and f"trending: {trends}")
+        assert context.describe(city, at) == "; ".join(filter(None, parts))
+    for words in (context.season_words, context.occasion_words, context.trend_words):
+        with pytest.raises(ValueError, match="day: 100"):
+            words(100)
+    with pytest.raises(ValueError, match="day: 100"):
+        context.weather_words(0, 100)
+    with pytest.raises(ValueError, match="city_index: 2"):
+        context.weather_words(2, 0)
+
+
+@pytest.mark.parametrize("until", [0, 1, 60, 100])
+def test_the_unseen_stays_away_until_its_day(until: int) -> None:
+    """Before the day nothing of the unseen acts or can be observed; from then on, and elsewhere, all is as it was."""
+    whole = world()
+    topic = whole.trends.topics[int(whole.trends.level[:60].max(axis=0).argmax())]
+    cut = whole.without(("halloween", topic), until)
+    before, after = whole.observed(), cut.observed()
+    o, t = whole.calendar.occasions.index("halloween"), whole.trends.topics.index(topic)
+    assert before.occasion_level[:, o].any()
+    assert before.trend_level[:60, t].any()
+    assert not after.occasion_level[:until, o].any()
+    assert not after.trend_level[:until, t].any()
+    assert (after.days_until[:until, o] == NEVER).all()
+    hidden = {"occasion_level": o, "days_until": o, "trend_level": t}
+    for name, values in arrays(before).items():
+        found = arrays(after)[name]
+        assert not found.flags.writeable
+        if name in hidden:
+            assert np.array_equal(found[until:], values[until:]), name
+            assert np.array_equal(np.delete(found, hidden[name], 1), np.delete(values, hidden[name], 1)), name
+        else:
+            assert np.array_equal(found, values, equal_nan=True), name
+    assert np.array_equal(cut.calendar.traffic, whole.calendar.traffic)
+    name = whole.topic_names[t]
+    for day in range(until):
+        assert "Halloween" not in cut.describe(0, day)
+        assert name not in after.trend_words(day).split(", ")
+
+
+def test_only_what_exists_can_be_unseen() -> None:
+    """An unknown key is an error that names it."""
+    with pytest.raises(ValueError, match="unseen: helloween"):
+        world(days=3).without(("christmas", "helloween"), 2)
