@@ -1,0 +1,1 @@
+"""The language layer: models, soft tokens, generation, caching and counting."""
