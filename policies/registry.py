@@ -5,9 +5,10 @@ not pay for importing the libraries of the others.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import entry_points
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from simulator.batches import Candidates, InteractionLog, ObservedCatalog, ObservedUsers, Requests
 from simulator.environment.context import ObservedContext
@@ -21,6 +22,30 @@ class UnknownPolicyError(ValueError):
     """No policy of that name is registered."""
 
 
+class Listener(Protocol):
+    """Hears how far a stage of long work is."""
+
+    def advance(self) -> None:
+        """One step is done."""
+        ...
+
+
+Say = Callable[[str, int], AbstractContextManager[Listener]]
+"""Opens a stage of long work: its name, its number of steps."""
+
+
+class _Nobody:
+    """Hears nothing."""
+
+    def advance(self) -> None:
+        """One step is done."""
+
+
+def silent(name: str, steps: int) -> AbstractContextManager[Listener]:
+    """A stage that nobody hears of."""
+    return nullcontext(_Nobody())
+
+
 class NoParams(Parameters):
     """A policy without parameters."""
 
@@ -31,6 +56,7 @@ class RegisteredPolicy(ABC):
     Class attributes:
         Params: the model that ``arms.<arm>.params`` is checked against.
         two_channels: True for a policy that offers cognitive candidates beside utility's, with calibrated estimates.
+        say: told of long work in ``fit``, as a name and a number of steps; says nothing until somebody listens.
         knows_truth: True for a ceiling that is handed the world's truth; such a policy must define ``bind_truth``.
     """
 
@@ -41,6 +67,7 @@ class RegisteredPolicy(ABC):
     def __init__(self, params: Any, seed: int) -> None:
         self.params = params
         self.seed = seed
+        self.say: Say = silent
 
     def fit(  # noqa: B027 - a policy with nothing to learn leaves it as it is
         self, log: InteractionLog, catalog: ObservedCatalog, users: ObservedUsers, context: ObservedContext
@@ -56,6 +83,18 @@ class RegisteredPolicy(ABC):
     @abstractmethod
     def candidates(self, requests: Requests) -> Candidates:
         """See ``simulator.protocols.Policy``."""
+
+    def explanations(self) -> Sequence[str]:
+        """Texts by the ids that candidates carry; only ever appended to between one ``begin`` and the next."""
+        return ()
+
+    def diary(self) -> dict[str, Any] | None:
+        """What it wrote down since ``begin``, as plain values for the report; None if nothing. Never seconds."""
+        return None
+
+    def seconds(self) -> dict[str, float]:
+        """Wall seconds that its work took since ``begin``, by the role they were spent in."""
+        return {}
 
 
 _POLICIES: dict[str, type[RegisteredPolicy]] = {}

@@ -10,16 +10,15 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from pydantic import Field
 from scipy.special import expit
 
+from policies.channels import Channel, VisitChannels, order_rates
 from policies.contextual import Contextual, ContextualParams
 from policies.features import FEATURES, NF, rank_requests
 from policies.ranking import select_top
 from policies.registry import register_policy
 from simulator.batches import (
-    BUY,
     COGNITIVE,
     NO_ITEM,
     UTILITY,
@@ -49,45 +48,6 @@ class TwoChannelParams(ContextualParams):
     )
 
 
-@njit(cache=True)
-def lay_out(
-    channels: tuple[Ints32, Ints32],
-    click: tuple[Floats, Floats],
-    conversion: tuple[Floats, Floats],
-    row: npt.NDArray[np.int64],
-    already: Ints32,
-    out_items: Ints32,
-    out_channel: npt.NDArray[np.int8],
-    out_click: Floats,
-    out_conversion: Floats,
-) -> None:
-    """Write each row's candidates, utility first, without what the visit has shown; a twin counts as utility."""
-    for n in range(len(row)):
-        k = 0
-        for channel in range(2):
-            items = channels[channel][row[n]]
-            for m in range(len(items)):
-                item = items[m]
-                if item < 0:
-                    break
-                fresh = True
-                for shown in already[n]:
-                    if shown == item:
-                        fresh = False
-                        break
-                if channel == COGNITIVE:
-                    for other in range(k):
-                        if out_items[n, other] == item:
-                            fresh = False
-                            break
-                if fresh:
-                    out_items[n, k] = item
-                    out_channel[n, k] = channel
-                    out_click[n, k] = click[channel][row[n], m]
-                    out_conversion[n, k] = conversion[channel][row[n], m]
-                    k += 1
-
-
 @register_policy("two_channel")
 class TwoChannel(Contextual):
     """Utility's ranking, and novel items that the context speaks for as the cognitive channel; for an allocation."""
@@ -100,18 +60,13 @@ class TwoChannel(Contextual):
     ) -> None:
         """Fit the contextual model, and count how often a click becomes an order in each category."""
         super().fit(log, catalog, users, context)
-        category = catalog.category[log.item]
-        clicks = np.bincount(category, minlength=catalog.categories)
-        orders = np.bincount(category[log.kind == BUY], minlength=catalog.categories)
-        mean = (orders.sum() + 1) / (clicks.sum() + 2)
-        prior = self.params.order_prior
-        self._order_rate: Floats = (orders + prior * mean) / (clicks + prior)
+        self._order_rate: Floats = order_rates(log, catalog, self.params.order_prior)
 
     def begin(self, rows: int) -> None:
         """Forget the candidates of earlier visits."""
         super().begin(rows)
         self._rows = rows
-        self._width = -1
+        self._visits: VisitChannels | None = None
 
     def _estimates(self, requests: Requests, items: Ints32, base: Floats, features: npt.NDArray[np.float32]) -> Floats:
         """P(click | examined) of items already scored by the blend, float64 as ``items``; 0 on padding."""
@@ -123,8 +78,8 @@ class TwoChannel(Contextual):
         click[there] = expit(base[there] + self.weight[-1] + self._unexplained(design))
         return click
 
-    def _think(self, requests: Requests) -> None:
-        """Both channels of a starting visit, kept by row."""
+    def _think(self, requests: Requests, visits: VisitChannels) -> None:
+        """Both channels of starting visits."""
         city = requests.city
         nothing = np.zeros((len(requests), 0), np.int32)
         utility, score, features = rank_requests(
@@ -165,36 +120,15 @@ class TwoChannel(Contextual):
             (UTILITY, utility, utility_click),
             (COGNITIVE, cognitive, np.where(cognitive >= 0, cognitive_click, 0.0)),
         ):
-            self._items_of[channel][requests.row] = items
-            self._click_of[channel][requests.row] = chance
             rate = self._order_rate[self.tables.category[items]]
-            self._conversion_of[channel][requests.row] = chance * rate
+            visits.keep(requests.row, channel, Channel(items, chance, chance * rate))
 
     def candidates(self, requests: Requests) -> Candidates:
         """See ``simulator.protocols.Policy``: utility candidates first, then cognitive ones, each descending."""
         widths = (requests.slots * requests.max_pages, self.params.cognitive)
-        if self._width != sum(widths):
-            self._width = sum(widths)
-            utility, cognitive = ((self._rows, width) for width in widths)
-            self._items_of = (np.full(utility, NO_ITEM, np.int32), np.full(cognitive, NO_ITEM, np.int32))
-            self._click_of = (np.zeros(utility), np.zeros(cognitive))
-            self._conversion_of = (np.zeros(utility), np.zeros(cognitive))
+        visits = self._visits
+        if visits is None or visits.widths != widths:
+            visits = self._visits = VisitChannels(self._rows, widths, explained=False)
         if requests.page == 0:
-            self._think(requests)
-        shape = (len(requests), self._width)
-        items = np.full(shape, NO_ITEM, np.int32)
-        channel = np.full(shape, UTILITY, np.int8)
-        click, conversion = np.zeros(shape), np.zeros(shape)
-        lay_out(
-            self._items_of,
-            self._click_of,
-            self._conversion_of,
-            requests.row,
-            requests.already,
-            items,
-            channel,
-            click,
-            conversion,
-        )
-        scores = np.where(items >= 0, click, -np.inf)
-        return Candidates(items, scores, channel, click=click, conversion=conversion)
+            self._think(requests, visits)
+        return visits.page(requests)

@@ -1,9 +1,11 @@
 """A small world, its log and its users' state, shared by the tests of the policies."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,17 @@ from simulator.tables import Impressions, join_logs
 from simulator.truth import Truth
 from simulator.world import World
 
+if TYPE_CHECKING:
+    from policies.language.model import Language
+
 HISTORY_DAYS = 16
+
+WORDS = (
+    "Shopper: woman, 35-44, young children, Seattle.\nHistory: 12 days ago viewed cable-knit cardigan, bought wool "
+    "socks; 3 days ago viewed rain boots.\nWeather: cool, light rain, 11 C. Tags for the weather: cable-knit cardigan, "
+    "waterproof rain boots\nSeason: autumn. Ahead: Halloween in 6 days. Tags for the season: kids' costume, candy\n"
+    "Trending: capybara. Plan 3 personas: Kids & Toys; Halloween / Pets; everyday; dog food\n"
+)
 
 
 @pytest.fixture(scope="session")
@@ -119,3 +131,64 @@ def ask(world: World, state: State) -> Callable[..., Requests]:
         return replace(asked, **fields)
 
     return requests
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen3 model of 3 layers and its tokenizer, as files; its weights are random and large, so that answers vary."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny_language")
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    raw.decoder = decoders.ByteLevel()
+    raw.train_from_iterator(
+        [WORDS], trainers.BpeTrainer(vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    )
+    PreTrainedTokenizerFast(tokenizer_object=raw).save_pretrained(folder)
+    config = Qwen3Config(
+        vocab_size=400,
+        hidden_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        intermediate_size=96,
+        max_position_embeddings=512,
+        initializer_range=0.25,
+        tie_word_embeddings=True,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        Qwen3ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_language(tiny_folder: Path) -> "Language":
+    """That model, loaded for the CPU."""
+    from policies.language.model import LanguageSettings, load_language
+
+    return load_language(LanguageSettings(model=str(tiny_folder), device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def agent_folder(tiny_folder: Path, world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That model with an embedder of the world's titles and an adaptor of random weights."""
+    import torch
+
+    from policies.language.embedder import TitleEmbedder
+    from policies.language.soft_tokens import Adaptor, save_adaptor
+
+    folder = tmp_path_factory.mktemp("agent") / "model"
+    shutil.copytree(tiny_folder, folder)
+    embedder = TitleEmbedder.fit(list(world.catalog.observed.titles), 16)
+    embedder.save(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        save_adaptor(Adaptor(embedder.width, 24, 64), folder / "adaptor.safetensors")
+    return folder

@@ -33,6 +33,7 @@ LEARNERS = ("contextual", "popularity", "random", "utility", "exploring_logger")
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> dict[str, type[RegisteredPolicy]]:
     """The registered policies, put back as they were after the test."""
+    registry.known_policies()  # modules register once a process: all shipped ones now, so that none is lost afterwards
     registered = dict(registry._POLICIES)
     monkeypatch.setattr(registry, "_POLICIES", registered)
     return registered
@@ -103,6 +104,14 @@ def test_shipped_policy_describes_itself(name: str) -> None:
     assert len(first) == 1 or not first[1].strip()
     defaults = chosen.Params()
     assert chosen.Params.model_validate(defaults.model_dump(mode="json")) == defaults
+
+
+def test_policy_that_does_not_think_has_nothing_to_tell() -> None:
+    """By default a policy explains nothing, keeps no diary and has spent no time on thinking."""
+    policy = named()(NoParams(), 0)
+    assert len(policy.explanations()) == 0
+    assert policy.diary() is None
+    assert policy.seconds() == {}
 
 
 def test_only_the_oracle_knows_the_truth() -> None:

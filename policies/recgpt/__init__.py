@@ -1,0 +1,1 @@
+"""The RecGPT policies: routes, planner, experts, arbiter, retrieval and explanation."""
