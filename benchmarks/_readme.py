@@ -69,6 +69,57 @@ def replay(config: str) -> str:
     return "\n".join(rows)
 
 
+INTENT = {
+    "hr@30": "hr@30",
+    "hr@30/unseen_called": "hr@30, unseen",
+    "recall@10": "recall@10",
+    "exclusive_recall@20": "exclusive recall@20",
+    "duplicate_share": "duplicates",
+    "tag_validity": "valid tags",
+    "prompt_tokens": "prompt tokens",
+    "cached_tokens": "of them cached",
+    "gflops": "GFLOP",
+}
+
+
+def intents(config: str) -> str:
+    """The table of an evaluation of intents: one row a policy, what it lacks left empty."""
+    values = {case: value for (case, _), value in cases("experiments").items() if case.startswith(f"{config}/")}
+    policies = list(dict.fromkeys(case.split("/")[1] for case in values if case.endswith("hr@30/value")))
+    shown = {key: title for key, title in INTENT.items() if any(f"/{key}/value" in case for case in values)}
+    rows = ["| policy | " + " | ".join(shown.values()) + " |", "|---|" + "---|" * len(shown)]
+    for policy in policies:
+        found = []
+        for key in shown:
+            place = f"{config}/{policy}/{key}"
+            value = values.get(f"{place}/value")
+            if value is None:
+                found.append("")
+            elif key.startswith("hr@"):
+                found.append(f"{value:.3f} ({values[f'{place}/low']:.3f} to {values[f'{place}/high']:.3f})")
+            else:
+                found.append(f"{value:,.0f}" if value >= 100 else f"{value:.3f}")
+        rows.append(f"| `{policy}` | " + " | ".join(found) + " |")
+    return "\n".join(rows)
+
+
+def thinking(config: str) -> str:
+    """What each arm's plan takes for a user refreshed."""
+    values = {case: value for (case, _), value in cases("experiments").items() if case.startswith(f"{config}/")}
+    keys = {
+        "prompt_tokens": "prompt tokens",
+        "cached_tokens": "of them cached",
+        "generated_tokens": "tokens written",
+        "flops": "GFLOP",
+    }
+    arms = list(dict.fromkeys(case.split("/")[1] for case in values if case.endswith("/prompt_tokens")))
+    rows = ["| arm | " + " | ".join(keys.values()) + " |", "|---|" + "---|" * len(keys)]
+    for arm in arms:
+        found = [values[f"{config}/{arm}/{key}"] / (1e9 if key == "flops" else 1) for key in keys]
+        rows.append(f"| `{arm}` | " + " | ".join(f"{v:,.0f}" if v >= 100 else f"{v:.2f}" for v in found) + " |")
+    return "\n".join(rows)
+
+
 def simulator() -> str:
     """The table of slates a CPU-second."""
     rows = ["| policy | slates per CPU-second |", "|---|---|"]
@@ -117,7 +168,9 @@ def main() -> None:
     """Rewrite the blocks between ``<!-- figures: NAME -->`` and ``<!-- end figures -->``."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    blocks = {name: closed_loop(name) for name in ("quickstart", "contexts_off", "aa", "online_retail")}
+    blocks = {name: closed_loop(name) for name in ("quickstart", "contexts_off", "aa", "online_retail", "demo")}
+    blocks |= {name: intents(name) for name in ("intent", "online_retail_intent")}
+    blocks |= {"demo_thinking": thinking("demo")}
     blocks |= {"online_retail_replay": replay("online_retail_replay"), "simulator": simulator()}
     blocks |= {"allocation": allocation(), "allocation_arms": allocation_arms()}
     if len(sys.argv) > 1:

@@ -26,6 +26,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Final, NamedTuple
 
 import yaml
@@ -42,14 +43,17 @@ NAMES: Final = (
     "three_arms",
     "feed",
     "allocation",
+    "demo",
+    "intent",
     "online_retail",
     "online_retail_replay",
+    "online_retail_intent",
 )
 FIRST: Final = "quickstart"
 """What somebody new runs first: it is run without compiled kernels as well."""
 
 BESIDE_PRIMARY: Final = ("ner", "tv")
-TARGETS: Final = {"quickstart": (90.0, 2.0)}
+TARGETS: Final = {"quickstart": (90.0, 2.0), "demo": (300.0, None), "online_retail_intent": (1800.0, None)}
 """Seconds and GiB at the most, by config."""
 
 GIB: Final = 1 << 30
@@ -179,11 +183,33 @@ def evaluation_cases(name: str, evaluation: Mapping[str, Any]) -> list[Case]:
     cases = []
     for policy, metrics in evaluation["policies"].items():
         for metric, found in metrics.items():
-            figures = {"value": found["value"], "low": found["ci"][0], "high": found["ci"][1]}
-            cases += [
-                Case(f"{name}/{policy}/{metric}/{figure}", f"{figure} of {metric}", value, "mean over visits")
-                for figure, value in figures.items()
-            ]
+            for part in ("", *evaluation["strata"]):
+                here = (found or {}).get(part) if part else found
+                if here is None or here["value"] is None:
+                    continue
+                figures = {"value": here["value"], "low": here["ci"][0], "high": here["ci"][1]}
+                place = f"{name}/{policy}/{metric}" + (f"/{part}" if part else "")
+                cases += [
+                    Case(f"{place}/{figure}", f"{figure} of {metric}", value, "mean over visits")
+                    for figure, value in figures.items()
+                ]
+    return cases
+
+
+def thinking_cases(name: str, results: Mapping[str, Any]) -> list[Case]:
+    """What each arm's plan reads and writes for an executed job: a function of config and code alone."""
+    cases = []
+    for arm, thinking in (results["thinking"] or {}).items():
+        jobs = max(sum(day["executed"] for day in thinking["refreshes"]), 1)
+        roles = thinking["ledger"]["roles"].values()
+        for key, unit in (
+            ("prompt_tokens", "tokens"),
+            ("cached_tokens", "tokens"),
+            ("generated_tokens", "tokens"),
+            ("flops", "FLOP"),
+        ):
+            value = sum(role[key] for role in roles) / jobs
+            cases.append(Case(f"{name}/{arm}/{key}", f"{key} of the plan, for a user refreshed", value, unit))
     return cases
 
 
@@ -216,9 +242,14 @@ def evaluation_table(name: str, evaluation: Mapping[str, Any]) -> Table:
     metrics = list(next(iter(policies.values())))
     table = Table("policy", *(right(metric) for metric in metrics), title=f"open loop: {name}")
     for policy, values in policies.items():
-        intervals = [(values[m]["value"], *values[m]["ci"]) for m in metrics]
-        table.add_row(policy, *(f"{value:.4f} ({low:.4f} to {high:.4f})" for value, low, high in intervals))
+        table.add_row(policy, *(_interval(values[metric]) for metric in metrics))
     return table
+
+
+def _interval(found: Mapping[str, Any] | None) -> str:
+    if found is None or found["value"] is None:
+        return ""
+    return f"{found['value']:.4f} ({found['ci'][0]:.4f} to {found['ci'][1]:.4f})"
 
 
 def cost_table(cases: Sequence[Case]) -> Table:
@@ -238,7 +269,9 @@ def percent(value: float | None) -> str:
 def main() -> None:
     """Run, print, write."""
     parser = arguments(__doc__)
-    parser.add_argument("--only", metavar="NAME", choices=NAMES, help=f"one of {', '.join(NAMES)}")
+    parser.add_argument(
+        "--only", metavar="NAME", choices=NAMES, help=f"one of {', '.join(NAMES)}; FILE keeps the others"
+    )
     options = parser.parse_args()
     where, console, workers = machine(), wide_console(), len(os.sched_getaffinity(0))
     costs: list[Case] = []
@@ -262,11 +295,24 @@ def main() -> None:
             file = out / ("evaluation.json" if open_loop else "results.json")
             found = json.loads(file.read_text(encoding="utf-8"))
             (evaluations if open_loop else experiments)[name] = found
-            cases += (evaluation_cases if open_loop else experiment_cases)(name, found)
+            cases += evaluation_cases(name, found) if open_loop else experiment_cases(name, found)
+            cases += [] if open_loop else thinking_cases(name, found)
     show(console, costs, experiments, evaluations)
     print_machine(console, where)
     if options.json is not None:
-        write("experiments", costs + cases, where, options.json)
+        kept = [] if options.only is None else others(options.json, options.only)
+        write("experiments", kept + costs + cases, where, options.json)
+
+
+def others(file: Path, name: str) -> list[Case]:
+    """What a file holds of the configs that were not run this time."""
+    if not file.exists():
+        return []
+    found = json.loads(file.read_text(encoding="utf-8"))["cases"]
+    known = {field.name for field in fields(Case) if field.init}
+    return [
+        Case(**{k: v for k, v in case.items() if k in known}) for case in found if case["case"].split("/")[0] != name
+    ]
 
 
 def show(

@@ -4,7 +4,6 @@ It does not know how an experiment is run, analysed or drawn. What the user can 
 standard error and exit code 2, without a traceback; anything else is a defect and keeps its traceback.
 """
 
-import contextlib
 import os
 from collections.abc import Iterator
 from enum import StrEnum
@@ -16,18 +15,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from experiments.cache_command import cache_app
 from experiments.progress import progress_for
+from experiments.speaking import speaking_plainly
+from experiments.train_command import train_app
 
 # Commands import what they call: numba, lightgbm and polars take seconds to load, and `--help` need not wait.
 if TYPE_CHECKING:
-    from experiments.config import Config, EvaluationConfig, ExperimentConfig
+    from experiments.config import EvaluationConfig, ExperimentConfig
     from experiments.run_directory import RunDirectory
     from simulator.parameters import Parameters
 
 _Config = TypeVar("_Config", "ExperimentConfig", "EvaluationConfig")
-
-USER_ERROR = 2
-INTERRUPTED = 130
 
 app = typer.Typer(
     help="Tells, before any live traffic is spent, which policy would win an A/B test, and by how much.",
@@ -39,6 +38,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Fetch public data sets to build worlds from.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(train_app, name="train")
+app.add_typer(cache_app, name="cache")
 
 
 class Kind(StrEnum):
@@ -46,6 +47,7 @@ class Kind(StrEnum):
 
     experiment = "experiment"
     evaluation = "evaluation"
+    training = "training"
 
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; see experiments/configs.")]
@@ -111,7 +113,7 @@ def run(
 
     A run that is already complete is not repeated: its stored verdict is shown.
     """
-    with _speaking_plainly() as place:
+    with speaking_plainly() as place:
         from experiments.config import ExperimentConfig
         from experiments.report import write_report
         from experiments.run_directory import REPORT
@@ -145,7 +147,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Evaluate policies offline: they learn from a log's earlier days and are held against its last ones."""
-    with _speaking_plainly() as place:
+    with speaking_plainly() as place:
         from experiments.config import EvaluationConfig
         from experiments.evaluation import run_evaluation
         from experiments.report import write_report
@@ -171,7 +173,7 @@ def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a complete run.")],
 ) -> None:
     """Write a complete run's report again, from its stored results."""
-    with _speaking_plainly():
+    with speaking_plainly():
         from experiments.report import write_report
         from experiments.run_directory import RunDirectory
 
@@ -181,12 +183,16 @@ def report(
 @app.command(epilog="[bold]Example[/bold]\n\ntestbed validate my.yaml --set arms.treatment.policy=utility")
 def validate(config: ConfigPath, overrides: Overrides = None) -> None:
     """Check a config without running it."""
-    with _speaking_plainly():
+    with speaking_plainly():
         from experiments.config import resolved
         from experiments.loading import load_config
         from experiments.run_directory import default_path
+        from experiments.training_config import TrainingConfig
 
         checked = load_config(config, overrides or ())
+        if isinstance(checked, TrainingConfig):
+            typer.echo(f"{config}: valid; `testbed train language {config} --out DIR` would follow it")
+            return
         command = "run" if checked.kind == Kind.experiment else "evaluate"
         place = default_path(checked.name, resolved(checked))
         typer.echo(f"{config}: valid; `testbed {command}` would write {place}")
@@ -202,7 +208,7 @@ def schema(
     """Print the JSON Schema of configs: every key, its meaning, bounds and default."""
     import json
 
-    from experiments.config import CONFIG_KINDS
+    from experiments.kinds import CONFIG_KINDS
 
     typer.echo(json.dumps(CONFIG_KINDS[kind.value].model_json_schema(), indent=2))
 
@@ -224,46 +230,10 @@ def online_retail(
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to put the file in; made if need be.")],
 ) -> None:
     """Fetch the UCI Online Retail log: a year of a UK gift shop's invoices (CC BY 4.0)."""
-    with _speaking_plainly():
+    with speaking_plainly():
         from experiments.data import fetch_online_retail
 
         typer.echo(fetch_online_retail(to, progress_for(Console(stderr=True))))
-
-
-class _Place:
-    """Where a command writes, for the message of an interruption."""
-
-    path: Path | None = None
-
-    def open(self, out: Path | None, config: "Config", force: bool) -> "RunDirectory":
-        from experiments.config import resolved
-        from experiments.run_directory import RunDirectory
-
-        directory = RunDirectory.open(out, config.name, resolved(config), force=force)
-        self.path = directory.path
-        return directory
-
-
-@contextlib.contextmanager
-def _speaking_plainly() -> Iterator[_Place]:
-    """Turn what the user can put right into one line and exit code 2, and Ctrl-C into one line and 130."""
-    place = _Place()
-    try:
-        from experiments.loading import UserError
-        from simulator.datasets.interactions import DatasetError
-        from simulator.shards import WorkerDiedError
-
-        try:
-            yield place
-        except (UserError, DatasetError) as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(USER_ERROR) from error
-        except WorkerDiedError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
-        typer.echo(f"interrupted; nothing half-written in {place.path}" if place.path else "interrupted", err=True)
-        raise typer.Exit(INTERRUPTED) from error
 
 
 def _load(path: Path, overrides: list[str] | None, model: type[_Config]) -> _Config:
@@ -271,7 +241,7 @@ def _load(path: Path, overrides: list[str] | None, model: type[_Config]) -> _Con
 
     config = load_config(path, overrides or ())
     if not isinstance(config, model):
-        command = "run" if config.kind == Kind.experiment else "evaluate"
+        command = {Kind.experiment: "run", Kind.evaluation: "evaluate"}.get(Kind(config.kind), "train language")
         raise UserError(f"{path}: its kind is {config.kind}; use `testbed {command} {path}`")
     return config
 

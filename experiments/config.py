@@ -4,6 +4,7 @@ Knows the shape of a config and the names it may refer to (policies, metrics, ci
 config comes from, how its errors are worded, or how an experiment is run.
 """
 
+import difflib
 import hashlib
 import json
 import math
@@ -18,16 +19,17 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from allocation.settings import Allocation, ExposureAllocation, NoAllocation
 from metrics.definitions import resolve
+from metrics.offline_definitions import offline_metric
 from policies.registry import policy_class
 from simulator.environment.calendar import FIRST_YEAR, LAST_YEAR
 from simulator.environment.weather import load_climates
 from simulator.parameters import BehaviourParameters, Parameters
+from simulator.taxonomy import OCCASIONS, load_taxonomy
 
 Scenario = Literal["item", "feed"]
 Correction = Literal["holm", "benjamini_hochberg", "none"]
 
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_OFFLINE_METRIC: Final = re.compile(r"(recall|ndcg|hr|novelty)@[1-9][0-9]{0,3}")
 _SHARE_TOLERANCE: Final = 1e-9
 
 
@@ -52,7 +54,23 @@ class GeneratedWorld(Parameters):
         le=5.0,
         description="how much weather, occasions and trends matter to users; 0: not at all",
     )
+    unseen: tuple[str, ...] = Field(
+        default=(), description="occasions and topics (by key) that are kept out of the history, and happen after it"
+    )
     behaviour: BehaviourParameters = Field(default=BehaviourParameters(), description="how users behave")
+
+    @field_validator("unseen")
+    @classmethod
+    def _known_signals(cls, unseen: tuple[str, ...]) -> tuple[str, ...]:
+        known = (*OCCASIONS, *(topic.key for topic in load_taxonomy().topics))
+        for key in unseen:
+            if key not in known:
+                close = difflib.get_close_matches(key, known, 3)
+                like = f"; did you mean {' or '.join(close)}?" if close else ""
+                raise ValueError(f"{key!r} is no occasion and no topic{like} (known: {', '.join(known)})")
+            if unseen.count(key) > 1:
+                raise ValueError(f"{key!r} comes twice; name each once")
+        return unseen
 
     @field_validator("cities")
     @classmethod
@@ -334,7 +352,10 @@ class EvaluationConfig(Parameters):
     metrics: tuple[str, ...] = Field(
         default=("recall@20", "ndcg@20", "hr@30", "novelty@20"),
         min_length=1,
-        description="name@k, k items deep",
+        description="name, or name@k for one that looks k deep; one that does not apply to a policy is null there",
+    )
+    max_visits: int | None = Field(
+        default=None, ge=1, description="held-out visits at which policies are asked, drawn at random; all if left out"
     )
     replicates: int = Field(default=1000, ge=100, le=100_000, description="bootstrap replicates of the intervals")
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5, description="the intervals cover 1 - alpha")
@@ -347,20 +368,15 @@ class EvaluationConfig(Parameters):
     @field_validator("policies")
     @classmethod
     def _policy_names(cls, policies: dict[str, PolicyChoice]) -> dict[str, PolicyChoice]:
-        for name, choice in policies.items():
+        for name in policies:
             _slug(name)
-            if policy_class(choice.policy).knows_truth:
-                raise ValueError(
-                    f"{choice.policy!r} needs the truth of a simulation, and offline nobody responds; drop it"
-                )
         return policies
 
     @field_validator("metrics")
     @classmethod
     def _offline_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if not _OFFLINE_METRIC.fullmatch(name):
-                raise ValueError(f"{name!r} is unknown; use recall@k, ndcg@k, hr@k or novelty@k, as in recall@20")
+            offline_metric(name)
             if names.count(name) > 1:
                 raise ValueError(f"{name!r} comes twice; name each metric once")
         return names
@@ -368,6 +384,12 @@ class EvaluationConfig(Parameters):
     @model_validator(mode="after")
     def _parts_fit(self) -> "EvaluationConfig":
         _check_control("control", self.control, self.policies)
+        for name, choice in self.policies.items():
+            if isinstance(self.world, LogWorld) and policy_class(choice.policy).knows_truth:
+                raise ValueError(
+                    f"policies.{name}: {choice.policy!r} needs the truth of a simulation, and of a real log only what "
+                    "happened is known; drop it"
+                )
         if isinstance(self.world, GeneratedWorld) and self.horizon is None:
             raise ValueError("horizon: missing; a generated world needs horizon.start and horizon.history_days")
         if self.horizon is not None:
@@ -386,11 +408,6 @@ class EvaluationConfig(Parameters):
 
 
 Config = ExperimentConfig | EvaluationConfig
-
-CONFIG_KINDS: Final[dict[str, type[ExperimentConfig] | type[EvaluationConfig]]] = {
-    "experiment": ExperimentConfig,
-    "evaluation": EvaluationConfig,
-}
 
 
 def _check_start(world: GeneratedWorld | LogWorld, start: date | None) -> None:

@@ -1,182 +1,117 @@
-"""Open loop: policies learn from a log's earlier days and rank items for the real visits of its last ones.
+"""Open loop: policies learn from a log's earlier days and answer for the real visits of its last ones.
 
-Nobody responds here. At the moment of each held-out visit of a returning user, every policy ranks the catalogue from
-what was known just then, earlier held-out visits included; what the user did next is the target.
+What the user did next is the target of rankings and tags alike; what thoughts and explanations are like, and what they
+cost, is measured beside it. Every metric is compared between policies on the same visits.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from experiments.config import EvaluationConfig, config_hash
+from experiments.config import EvaluationConfig, GeneratedWorld, config_hash
 from experiments.fitting import fit_policies
 from experiments.history import play_or_read_history
 from experiments.progress import Progress
 from experiments.provenance import Stopwatch, manifest
+from experiments.replay import (
+    Answers,
+    RankingTask,
+    Tags,
+    Visits,
+    by_arrival,
+    draw_visits,
+    held_out_visits,
+    rank_visits,
+)
 from experiments.run_directory import EVALUATION, MANIFEST, RunDirectory
+from experiments.strata import DEFINITIONS, unseen_strata
 from experiments.worlds import build_world
+from metrics.bootstrap import complete_requests, paired_bootstrap
+from metrics.intents import distinct_share, explanation_diversity, mean_distance, valid_share
 from metrics.offline import (
-    ItemLists,
+    categories_of,
     category_hit_at_k,
+    exclusive_recall_at_k,
     ndcg_at_k,
     novelty_at_k,
-    paired_bootstrap,
+    primary_categories,
     recall_at_k,
 )
-from policies.registry import RegisteredPolicy
-from simulator.batches import DAY_SECONDS, Floats, InteractionLog, Ints, Ints32, Requests
+from metrics.offline_definitions import describe, offline_metric
+from policies.thoughts import duplicate_share
+from simulator.batches import DAY_SECONDS, Bools, Floats, Ints, Ints32
 from simulator.datasets.interactions import DatasetError
-from simulator.shards import Tick, shard_pool
-from simulator.state import new_state, observed_history, write_all_shown, write_events
+from simulator.shards import shard_pool
 from simulator.world import World
 
-SCHEMA = 1
-WIDTH = 200
-"""Items ranked for each visit: deep enough to hold 30 categories in nearly every ranking."""
+SCHEMA = 2
 
 
-@dataclass(frozen=True)
-class Visits:
-    """Held-out visits with at least one interaction, in time order.
+def metric_values(name: str, answers: Mapping[str, Answers], visits: Visits, category: Ints32) -> dict[str, Floats]:
+    """A value for each visit of a metric named as in ``recall@20``, NaN where the visit has none.
 
-    Attributes:
-        user, time: int64 [visits].
-        targets: the distinct items interacted with, in the order of the log.
-        kind: of each target, int8.
+    Args:
+        name: see ``metrics.offline_definitions``.
+        answers: of each policy, at these visits.
+        visits: what happened.
+        category: of each item.
+
+    Returns:
+        Values of the policies that the metric applies to: [visits].
     """
-
-    user: Ints
-    time: Ints
-    targets: ItemLists
-    kind: npt.NDArray[np.int8]
-
-
-def held_out_visits(log: InteractionLog, split: int) -> Visits:
-    """Visits at or after ``split`` (seconds) of users with an interaction before it.
-
-    Interactions of one visit share a start time in a ledger; in an impression log, pages of one visit lie less than
-    half an hour apart, and a gap of that length begins a new visit.
-    """
-    returning = np.zeros(int(log.user.max(initial=-1)) + 1, np.bool_)
-    returning[log.user[log.time < split]] = True
-    chosen = np.flatnonzero((log.time >= split) & returning[log.user])
-    chosen = chosen[np.lexsort((log.time[chosen], log.user[chosen]))]
-    user, time = log.user[chosen], log.time[chosen]
-    first = np.ones(len(chosen), np.bool_)
-    first[1:] = (user[1:] != user[:-1]) | (time[1:] - time[:-1] >= 1800)
-    visit = np.cumsum(first) - 1
-    _, once = np.unique(np.stack([visit, log.item[chosen]]), axis=1, return_index=True)
-    once = np.sort(once)
-    visit, chosen = visit[once], chosen[once]
-    starts = np.flatnonzero(np.diff(visit, prepend=-1))
-    order = np.lexsort((user[first], time[first]))
-    sizes = np.diff(np.append(starts, len(visit)))[order]
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    index = np.repeat(starts[order] - offsets[:-1], sizes) + np.arange(offsets[-1])
-    return Visits(
-        user=user[first][order],
-        time=time[first][order],
-        targets=ItemLists(offsets, log.item[chosen][index].astype(np.int64)),
-        kind=log.kind[chosen][index],
-    )
+    metric, k = offline_metric(name)
+    if metric.kind == "tag_diversity":
+        tags = {policy: each.tags for policy, each in answers.items() if each.tags is not None}
+        embedded = all(each.vectors is not None for each in tags.values())
+        found = {policy: _tag_diversity(each, embedded) for policy, each in tags.items()}
+    else:
+        values = {policy: _values(metric.kind, k, each, visits, category) for policy, each in answers.items()}
+        found = {policy: each for policy, each in values.items() if each is not None}
+    return {policy: values for policy, values in found.items() if not np.isnan(values).all()}
 
 
-@dataclass(frozen=True)
-class RankingTask:
-    """One policy over all held-out visits."""
-
-    world: World
-    policy: RegisteredPolicy
-    train: InteractionLog
-    visits: Visits
-
-
-@dataclass(frozen=True)
-class Rankings:
-    """What a policy ranked, int32 [visits, WIDTH], and what each user had met before."""
-
-    ranked: Ints32
-    seen: ItemLists
-
-
-def rank_visits(task: RankingTask, tick: Tick) -> Rankings:
-    """Replay the held-out days: at each visit rank, then let the visit's interactions happen."""
-    world, visits = task.world, task.visits
-    state = new_state(world.users, world.catalog.items, world.behaviour.returning.neutral)
-    train = task.train
-    write_events(state, train.user, train.item, train.kind, train.time)
-    if train.impressions is not None:
-        vain = ~train.impressions.clicked
-        write_all_shown(state, train.impressions.user[vain], train.impressions.item[vain])
-    history, context = observed_history(state), world.environment.observed()
-    users = world.population.observed
-    n, width = len(visits.user), min(WIDTH, world.catalog.items)
-    ranked = np.full((n, width), -1, np.int32)
-    seen: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)] * n
-    day_of = visits.time // DAY_SECONDS
-    task.policy.begin(world.users)
-    for day in np.unique(day_of):
-        today = context.until(int(day))
-        task.policy.refresh(int(day), today)
-        waiting = np.flatnonzero(day_of == day)
-        while len(waiting):
-            _, first = np.unique(visits.user[waiting], return_index=True)
-            batch = waiting[np.sort(first)]  # each user's next visit; a later one of the day waits for it
-            user = visits.user[batch]
-            requests = Requests(
-                row=user,
-                user=user,
-                visit=batch,
-                page=0,
-                slots=width,
-                max_pages=1,
-                time=visits.time[batch],
-                day=np.full(len(batch), day),
-                city=users.city[user],
-                users=users,
-                history=history,
-                context=today,
-                already=np.zeros((len(batch), 0), np.int32),
-            )
-            answer = task.policy.candidates(requests).items[:, :width]
-            ranked[batch, : answer.shape[1]] = answer
-            known = np.unpackbits(state.interacted[user].view(np.uint8), axis=1, bitorder="little")
-            for k, index in enumerate(batch):
-                seen[index] = np.flatnonzero(known[k])
-            _let_happen(state, visits, batch)
-            waiting = np.setdiff1d(waiting, batch)
-        tick()
-    offsets = np.concatenate([[0], np.cumsum([len(s) for s in seen])]).astype(np.int64)
-    return Rankings(ranked, ItemLists(offsets, np.concatenate([*seen, np.zeros(0, np.int64)])))
+def _values(kind: str, k: int, answers: Answers, visits: Visits, category: Ints32) -> Floats | None:
+    targets, tags = visits.targets, answers.tags
+    match kind:
+        case "recall":
+            return recall_at_k(answers.ranked, targets, k)
+        case "ndcg":
+            return ndcg_at_k(answers.ranked, targets, k)
+        case "novelty":
+            return novelty_at_k(answers.ranked, answers.seen, k)
+        case "hr":
+            named = categories_of(answers.ranked, category)
+            if tags is not None:
+                named = categories_of(tags.thoughts.tags, tags.category)
+            return category_hit_at_k(named, targets, category, k)
+        case "exclusive_recall":
+            channels = answers.channels
+            if channels is None:
+                return None
+            return exclusive_recall_at_k(channels.cognitive, channels.utility, targets, k)
+        case "explanation_diversity":
+            said = answers.explanations
+            return None if said is None else explanation_diversity(said.items, said.texts, said.wording)
+    return None if tags is None else _of_thoughts(kind, tags)
 
 
-def _let_happen(state: Any, visits: Visits, batch: Ints) -> None:
-    offsets = visits.targets.offsets
-    sizes = offsets[batch + 1] - offsets[batch]
-    index = np.concatenate([np.arange(offsets[v], offsets[v + 1]) for v in batch])
-    write_events(
-        state,
-        np.repeat(visits.user[batch], sizes),
-        visits.targets.items[index].astype(np.int32),
-        visits.kind[index],
-        np.repeat(visits.time[batch], sizes),
-    )
+def _of_thoughts(kind: str, tags: Tags) -> Floats:
+    thoughts = tags.thoughts
+    if kind == "duplicate_share":
+        return duplicate_share(thoughts.proposed, tags.category)
+    if kind == "tag_validity":
+        return valid_share(thoughts.generated, thoughts.invalid)
+    if kind == "gflops":
+        return thoughts.flops / 1e9
+    tokens: Ints = getattr(thoughts, kind)
+    return tokens.astype(np.float64)
 
 
-def metric_values(name: str, rankings: Rankings, visits: Visits, category: Ints32) -> Floats:
-    """One value a visit of a metric named as in ``recall@20``."""
-    kind, _, depth = name.partition("@")
-    k = int(depth)
-    if kind == "recall":
-        return recall_at_k(rankings.ranked.astype(np.int64), visits.targets, k)
-    if kind == "ndcg":
-        return ndcg_at_k(rankings.ranked.astype(np.int64), visits.targets, k)
-    if kind == "hr":
-        return category_hit_at_k(rankings.ranked.astype(np.int64), visits.targets, category.astype(np.int64), k)
-    return novelty_at_k(rankings.ranked.astype(np.int64), rankings.seen, k)
+def _tag_diversity(tags: Tags, embedded: bool) -> Floats:
+    if embedded and tags.vectors is not None:
+        return mean_distance(tags.thoughts.tags, tags.vectors)
+    return distinct_share(categories_of(tags.thoughts.tags, tags.category))
 
 
 def run_evaluation(
@@ -206,6 +141,7 @@ def run_evaluation(
                 scenario="item",
                 slots=10,
                 seed=config.seed,
+                seen_days=config.horizon.history_days - config.holdout_days if config.horizon else None,
             )
             stage.advance()
         world = built.world
@@ -217,21 +153,25 @@ def run_evaluation(
                 log = built.recorded.log
             else:
                 log, _ = play_or_read_history(built, world.days, config.seed, pool, progress)
-            train = log.before(split)
-        visits = held_out_visits(log, split * DAY_SECONDS)
-        if len(visits.user) == 0:
+            train, lived = log.before(split), by_arrival(log)
+        visits = held_out_visits(lived, split * DAY_SECONDS)
+        if len(visits) == 0:
             raise DatasetError(
                 f"holdout_days: {config.holdout_days} (no returning user comes in these days; hold out more)"
             )
+        asked = draw_visits(visits, config.max_visits, config.seed)
         with clock.stage("fit"):
             fitted = fit_policies(config.policies, train, world, config.seed, progress)
         with clock.stage("ranking"):
-            tasks = [RankingTask(world, policy, train, visits) for policy in fitted.values()]
-            days = len(np.unique(visits.time // DAY_SECONDS))
-            with progress.stage("ranking held-out visits", days * len(tasks)) as stage:
-                rankings = dict(zip(fitted, pool.map(rank_visits, tasks, stage.advance), strict=True))
+            tasks = [
+                RankingTask(world, policy, lived, split * DAY_SECONDS, visits, asked) for policy in fitted.values()
+            ]
+            days = int(visits.time.max() // DAY_SECONDS) - split + 1
+            with progress.stage("replaying held-out visits", days * len(tasks)) as stage:
+                answers = dict(zip(fitted, pool.map(rank_visits, tasks, stage.advance), strict=True))
     with clock.stage("analysis"), progress.stage("analysis", len(config.metrics)) as stage:
-        evaluation = _analyse(config, world, visits, rankings, stage)
+        evaluation = _analyse(config, world, visits.take(asked), answers, stage)
+        evaluation["held_out"] = len(visits)
     directory.write_json(EVALUATION, evaluation)
     counts = built.recorded.counts if built.recorded else None
     directory.write_json(MANIFEST, manifest(config_hash(config), {"run": config.seed}, clock.seconds, workers, counts))
@@ -239,19 +179,26 @@ def run_evaluation(
 
 
 def _analyse(
-    config: EvaluationConfig, world: World, visits: Visits, rankings: dict[str, Rankings], stage: Progress
+    config: EvaluationConfig, world: World, visits: Visits, answers: dict[str, Answers], stage: Progress
 ) -> dict[str, Any]:
-    names: Sequence[str] = [config.control_name, *(n for n in rankings if n != config.control_name)]
+    names: Sequence[str] = [config.control_name, *(n for n in answers if n != config.control_name)]
+    ordered = {name: answers[name] for name in names}
+    category = world.catalog.observed.category
+    unseen = config.world.unseen if isinstance(config.world, GeneratedWorld) else ()
+    wanted = primary_categories(visits.targets, category).astype(np.int32)
+    strata = unseen_strata(world, unseen, visits.time // DAY_SECONDS, wanted)
     policies: dict[str, dict[str, Any]] = {name: {} for name in names}
     comparisons: list[dict[str, Any]] = []
     for metric in config.metrics:
-        values = {
-            name: metric_values(metric, rankings[name], visits, world.catalog.observed.category) for name in names
-        }
-        found = paired_bootstrap(values, visits.user, config.replicates, config.seed, config.alpha)
+        values = metric_values(metric, ordered, visits, category)
+        whole = _compare(config, values, visits.user, np.ones(len(visits), np.bool_))
+        parts = {name: _compare(config, values, visits.user, rows) for name, rows in strata.items()}
         for name in names:
-            policies[name][metric] = found["policies"][name]
-        comparisons += [{"metric": metric, **pair} for pair in found["comparisons"]]
+            here = {part: found["policies"].get(name) for part, found in parts.items()}
+            policies[name][metric] = whole["policies"][name] | here if name in values else None
+        for number, pair in enumerate(whole["comparisons"]):
+            there = {part: _difference(found["comparisons"][number]) for part, found in parts.items()}
+            comparisons.append({"metric": metric, **pair, **there})
         stage.advance()
     return {
         "schema": SCHEMA,
@@ -260,8 +207,46 @@ def _analyse(
         "config_hash": config_hash(config),
         "control": config.control_name,
         "alpha": config.alpha,
+        "metrics": {name: describe(name) for name in config.metrics},
+        "strata": {
+            name: {
+                "definition": DEFINITIONS[name],
+                "requests": int(rows.sum()),
+                "users": len(np.unique(visits.user[rows])),
+            }
+            for name, rows in strata.items()
+        },
         "policies": policies,
         "comparisons": comparisons,
-        "requests": len(visits.user),
+        "requests": len(visits),
         "users": len(np.unique(visits.user)),
     }
+
+
+def _compare(config: EvaluationConfig, values: Mapping[str, Floats], user: Ints, rows: Bools) -> dict[str, Any]:
+    """``paired_bootstrap`` over some visits, of which those count at which every policy has a value.
+
+    ``visits`` says how many these are; where there are none, everything else is None.
+    """
+    if not values:
+        return {"policies": {}, "comparisons": []}
+    rows = rows & complete_requests(values)
+    visits = int(rows.sum())
+    if visits == 0:
+        nothing = {"value": None, "ci": None, "visits": 0}
+        pairs = [(a, b) for n, a in enumerate(values) for b in list(values)[n + 1 :]]
+        unknown = {"effect": None, "ci": None, "p_value": None, "visits": 0}
+        return {
+            "policies": dict.fromkeys(values, nothing),
+            "comparisons": [{"a": a, "b": b, **unknown} for a, b in pairs],
+        }
+    chosen = {name: each[rows] for name, each in values.items()}
+    found = paired_bootstrap(chosen, user[rows], config.replicates, config.seed, config.alpha)
+    for entry in [*found["policies"].values(), *found["comparisons"]]:
+        entry["visits"] = visits
+    return found
+
+
+def _difference(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """A comparison without the names of whom it compares."""
+    return {key: value for key, value in pair.items() if key not in ("a", "b")}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from experiments.config import PolicyChoice
 from experiments.progress import Progress
-from policies.registry import RegisteredPolicy, policy_class
+from policies.registry import RegisteredPolicy, policy_class, silent
 from simulator.batches import InteractionLog
 from simulator.world import World
 
@@ -31,7 +31,9 @@ def fit_policies(
             key = f"{choice.policy} {json.dumps(choice.params, sort_keys=True)}"
             if key not in fitted:
                 policy = make_policy(choice, seed)
+                policy.say = progress.stage
                 policy.fit(log, world.catalog.observed, world.population.observed, context)
+                policy.say = silent
                 fitted[key] = policy
             by_arm[arm] = fitted[key]
             stage.advance()

@@ -15,7 +15,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from experiments.config import CONFIG_KINDS, Config, LogWorld, PolicyChoice
+from experiments.config import EvaluationConfig, ExperimentConfig, LogWorld, PolicyChoice
+from experiments.kinds import CONFIG_KINDS, Config
 from policies.registry import policy_class
 
 MAX_BYTES: Final = 1 << 20
@@ -56,7 +57,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         config = model.model_validate(data)
     except ValidationError as error:
         raise UserError(_one_line(error, model, data)) from error
-    if isinstance(config.world, LogWorld):
+    if isinstance(config, ExperimentConfig | EvaluationConfig) and isinstance(config.world, LogWorld):
         found = _find_data(config.world, path.parent)
         return config.model_copy(update={"world": config.world.model_copy(update={"path": found})})
     return config

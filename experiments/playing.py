@@ -3,7 +3,8 @@
 These functions run in worker processes; they know a shard's users and nothing of other shards.
 """
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,19 @@ class Phases:
 
 
 @dataclass(frozen=True)
+class Notes:
+    """What a policy wrote down while it served.
+
+    Attributes:
+        diary: what it thought and what that would cost, or None of a policy that does not think.
+        seconds: wall-clock seconds by role.
+    """
+
+    diary: dict[str, Any] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class WarmupTask:
     """Days between history and experiment of a shard, under the control policy for everyone."""
 
@@ -78,20 +92,21 @@ class WarmupTask:
 
 @dataclass(frozen=True)
 class WarmupResult:
-    """The warm-up's user days, and the state on the experiment's first morning."""
+    """The warm-up's user days, the state on the experiment's first morning, and what the policy wrote down."""
 
     table: pl.DataFrame
     state: State
     visits: VisitCount
+    notes: Notes
 
 
 def play_warmup(task: WarmupTask, tick: Tick) -> WarmupResult:
     """Play a shard's warm-up."""
     span = (task.phases.warmup_start, task.phases.experiment_start)
     record = UserDays(task.world.users, *span)
-    visits = _play(task.world, task.state, task.policy, TopSlots(), record, span, tick)
+    visits, notes = _play(task.world, task.state, task.policy, TopSlots(), record, span, tick)
     user = task.world.population.observed.user
-    return WarmupResult(record.table(user, task.arm_of_row, task.phases.of(*span)), task.state, visits)
+    return WarmupResult(record.table(user, task.arm_of_row, task.phases.of(*span)), task.state, visits, notes)
 
 
 @dataclass(frozen=True)
@@ -127,12 +142,14 @@ class ArmResult:
         visits: what became of the visits that fell due.
         churned: users assigned to the arm who have left for good by the end.
         diary: what the allocator wrote down by day, or None.
+        notes: what the policy wrote down.
     """
 
     table: pl.DataFrame
     visits: VisitCount
     churned: int
     diary: dict[str, Any] | None
+    notes: Notes
 
 
 def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
@@ -140,13 +157,14 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
     span = (task.phases.experiment_start, task.phases.follow_up_end)
     state = copy_state(task.state)
     record = UserDays(task.world.users, *span)
-    visits = _play(task.world, state, task.policy, task.allocator, record, span, tick)
+    visits, notes = _play(task.world, state, task.policy, task.allocator, record, span, tick)
     user = task.world.population.observed.user
     return ArmResult(
         table=record.table(user, task.arm_of_row, task.phases.of(*span)),
         visits=visits,
         churned=int((~state.present[task.arm_of_row == task.assigned_arm]).sum()),
         diary=task.allocator.diary(),
+        notes=notes,
     )
 
 
@@ -158,10 +176,12 @@ def _play(
     recorder: Recorder,
     span: tuple[int, int],
     tick: Tick,
-) -> VisitCount:
+) -> tuple[VisitCount, Notes]:
     if policy.knows_truth:
         policy.bind_truth(Truth(world, state))  # type: ignore[attr-defined]
     simulation = Simulation(world, state, policy, allocator, [recorder], lambda day: tick())
-    if span[1] > span[0]:
-        simulation.run(*span)
-    return simulation.visits
+    if span[1] <= span[0]:  # the policy may still hold what it wrote down elsewhere
+        return simulation.visits, Notes()
+    simulation.run(*span)
+    # In one process the same policy goes on to serve another arm.
+    return simulation.visits, Notes(copy.deepcopy(policy.diary()), dict(policy.seconds()))

@@ -22,11 +22,18 @@ PACKAGES = (
     "statsmodels",
     "implicit",
     "lightgbm",
+    "scikit-learn",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
     "holidays",
     "pydantic",
     "plotly",
 )
 SOURCES = ("simulator", "policies", "allocation", "metrics", "experiments")
+SUFFIXES = {".py", ".yaml", ".json", ".safetensors"}
+"""Of what decides a run: code, tables, and the models that are shipped."""
 
 
 @cache
@@ -36,7 +43,7 @@ def code_version() -> str:
     digest = hashlib.sha256()
     for package in SOURCES:
         for path in sorted((root / package).rglob("*")):
-            if path.suffix in {".py", ".yaml"} and "configs" not in path.parts:
+            if path.suffix in SUFFIXES and "configs" not in path.parts:
                 digest.update(path.relative_to(root).as_posix().encode())
                 digest.update(path.read_bytes())
     return f"{_version('recgpt-testbed')}+{digest.hexdigest()[:12]}"
@@ -55,6 +62,7 @@ def manifest(
     timings: dict[str, float],
     workers: int,
     data: dict[str, int] | None,
+    thinking_seconds: dict[str, dict[str, float]] | None = None,
 ) -> dict[str, Any]:
     """The contents of ``manifest.json``, schema 1.
 
@@ -64,6 +72,8 @@ def manifest(
         timings: wall-clock seconds by stage.
         workers: processes used.
         data: what became of the rows of a log, or None.
+        thinking_seconds: wall-clock seconds that policies spent in language models, by arm and role; None where
+            nobody looked.
     """
     return {
         "schema": 1,
@@ -76,6 +86,7 @@ def manifest(
         "seeds": seeds,
         "timings": timings,
         "data": data,
+        "thinking_seconds": thinking_seconds,
     }
 
 

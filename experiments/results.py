@@ -13,6 +13,7 @@ import polars as pl
 from allocation.settings import ExposureAllocation
 from experiments.config import Arm, ExperimentConfig
 from experiments.playing import Phases
+from experiments.thinking import dated_thinking
 from metrics.balance import warmup_balance
 from metrics.daily import daily_effects
 from metrics.definitions import Metric, resolve
@@ -26,7 +27,7 @@ from simulator.environment.weather import CONDITIONS, UNKNOWN_CONDITION
 from simulator.tables import AMOUNTS, COUNTS
 from simulator.world import World
 
-SCHEMA = 1
+SCHEMA = 2
 FRONTIER_METRICS = ("ctr", "ner", "tv")
 TOTALS = ("sessions", "impressions", "clicks", "ipv", "atc", "orders", "gmv", "tv", "novel_impressions")
 
@@ -41,6 +42,8 @@ class Played:
         under_arm: all users under each arm, or None where only the assigned were played.
         frontier: all users under the frontier's arm at other lambdas.
         diaries: what allocators wrote down, by arm.
+        thinking: what policies wrote down, by arm, for the arms whose policy does.
+        warmup_thinking: what the control policy wrote down before the arms parted, or None.
         visits: what became of the visits that fell due, by arm and under "warmup".
         churned, assigned: users by arm.
     """
@@ -50,6 +53,8 @@ class Played:
     under_arm: dict[str, pl.DataFrame] | None
     frontier: dict[float, pl.DataFrame]
     diaries: dict[str, dict[str, Any]]
+    thinking: dict[str, dict[str, Any]]
+    warmup_thinking: dict[str, Any] | None
     visits: dict[str, VisitCount]
     churned: dict[str, int]
     assigned: dict[str, int]
@@ -58,7 +63,7 @@ class Played:
 def build_results(
     config: ExperimentConfig, world: World, phases: Phases, played: Played, config_hash: str
 ) -> dict[str, Any]:
-    """Analyse what was played; the contents of ``results.json``, schema 1."""
+    """Analyse what was played; the contents of ``results.json``, schema 2."""
     analysis = config.analysis
     control = config.control_name
     treatments = [arm for arm in config.arms if arm != control]
@@ -138,6 +143,7 @@ def build_results(
         "daily": daily,
         "context": context_strip(config, world, phases),
         "allocation": _allocation(world, played),
+        "thinking": {arm: _dated(world, account) for arm, account in played.thinking.items()} or None,
         "frontier": _frontier(config, played, days),
         "diagnostics": {
             "warmup_balance": [
@@ -154,14 +160,28 @@ def build_results(
             },
             "exposed": exposed,
             "churned": played.churned,
+            "warmup_thinking": _warmup_thinking(world, played),
         },
     }
 
 
 def changed_params(arm: Arm) -> dict[str, Any]:
-    """The parameters that differ from the policy's defaults; the resolved config holds them all."""
-    defaults = policy_class(arm.policy).Params().model_dump(mode="json")
-    return {key: value for key, value in arm.params.items() if value != defaults.get(key)}
+    """The parameters that differ from the policy's defaults, ``outer.inner`` where they lie in a section.
+
+    The resolved config holds them all.
+    """
+    return _changed(arm.params, policy_class(arm.policy).Params().model_dump(mode="json"), "")
+
+
+def _changed(given: dict[str, Any], defaults: dict[str, Any], prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict):
+            found |= _changed(value, default, f"{prefix}{key}.")
+        elif value != default:
+            found[prefix + key] = value
+    return found
 
 
 def _date(world: World, day: int) -> str:
@@ -196,6 +216,18 @@ def _allocation(world: World, played: Played) -> dict[str, Any] | None:
         if "split" in diary:
             found[arm]["split"] = diary["split"] | {"days": dated(diary["split"]["days"])}
     return found or None
+
+
+def _dated(world: World, account: dict[str, Any]) -> dict[str, Any]:
+    return dated_thinking(account, lambda day: _date(world, day))
+
+
+def _warmup_thinking(world: World, played: Played) -> dict[str, Any] | None:
+    """What the warm-up cost, which is no arm's doing; nobody asks whom it thought about."""
+    if played.warmup_thinking is None:
+        return None
+    account = _dated(world, played.warmup_thinking)
+    return {key: account[key] for key in ("users", "ledger", "refreshes")}
 
 
 def _frontier(config: ExperimentConfig, played: Played, days: tuple[int, int, int]) -> dict[str, Any] | None:

@@ -32,6 +32,7 @@ from experiments.progress import Progress
 from experiments.provenance import Stopwatch, manifest
 from experiments.results import Played, build_results
 from experiments.run_directory import COUNTERFACTUALS, MANIFEST, RESULTS, USER_DAYS, RunDirectory
+from experiments.thinking import add_seconds, join_thinking
 from experiments.worlds import BuiltWorld, build_world
 from policies.registry import RegisteredPolicy
 from simulator.batches import Ints
@@ -77,6 +78,7 @@ def run_experiment(
                 scenario=config.scenario,
                 slots=config.page.slots,
                 seed=config.seed,
+                seen_days=config.horizon.history_days,
             )
             stage.advance()
         with clock.stage("history"):
@@ -110,7 +112,11 @@ def run_experiment(
         directory.write_parquet(COUNTERFACTUALS, counterfactuals(played))
     directory.write_json(RESULTS, results)
     counts = built.recorded.counts if built.recorded else None
-    directory.write_json(MANIFEST, manifest(config_hash(config), {"run": config.seed}, clock.seconds, workers, counts))
+    thinking_seconds = seconds_of(tasks, parts, warmups)
+    directory.write_json(
+        MANIFEST,
+        manifest(config_hash(config), {"run": config.seed}, clock.seconds, workers, counts, thinking_seconds),
+    )
     return results
 
 
@@ -236,13 +242,19 @@ def join_parts(
     churned = dict.fromkeys(config.arms, 0)
     tables: dict[str, list[pl.DataFrame]] = {variant.name: [] for variant in variants}
     diaries: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in variants}
+    thoughts: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in variants}
+    users = {variant.name: 0 for variant in variants}
     for task, result in zip(tasks, parts, strict=True):
         tables[task.arm].append(result.table)
+        users[task.arm] += task.world.users
         if result.diary is not None:
             diaries[task.arm].append(result.diary)
+        if result.notes.diary is not None:
+            thoughts[task.arm].append(result.notes.diary)
         if task.arm in config.arms:
             visits[task.arm].add(result.visits)
             churned[task.arm] += result.churned
+    warmup_thoughts = [part.notes.diary for part in warmups if part.notes.diary is not None]
     played = {name: pl.concat(parts_of) for name, parts_of in tables.items()}
     own = [played[arm].filter(pl.col("arm") == arm) for arm in config.arms]
     return Played(
@@ -251,10 +263,23 @@ def join_parts(
         under_arm={arm: played[arm] for arm in config.arms} if config.oracle else None,
         frontier={v.frontier: played[v.name] for v in variants if v.frontier is not None},
         diaries={arm: join_diaries(diaries[arm]) for arm in config.arms if diaries[arm]},
+        thinking={arm: join_thinking(thoughts[arm], users[arm]) for arm in config.arms if thoughts[arm]},
+        warmup_thinking=join_thinking(warmup_thoughts, len(arm_of_row)) if warmup_thoughts else None,
         visits=visits,
         churned=churned,
         assigned={arm: int((arm_of_row == arm).sum()) for arm in config.arms},
     )
+
+
+def seconds_of(
+    tasks: list[ArmTask], parts: list[ArmResult], warmups: list[WarmupResult]
+) -> dict[str, dict[str, float]]:
+    """Wall seconds that policies thought, by role, under "warmup" and for each variant that was played."""
+    spent = {"warmup": add_seconds(part.notes.seconds for part in warmups)}
+    for name in dict.fromkeys(task.arm for task in tasks):
+        mine = (part.notes.seconds for task, part in zip(tasks, parts, strict=True) if task.arm == name)
+        spent[name] = add_seconds(mine)
+    return {name: seconds for name, seconds in spent.items() if seconds}
 
 
 def counterfactuals(played: Played) -> pl.DataFrame:

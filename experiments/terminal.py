@@ -13,9 +13,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from experiments.report import words
+from experiments.report import open_loop, thinking, words
 
 _WIDE: Final = 110
+_LONGEST_NAME: Final = 22
+_COLUMN: Final = 18
+"""Of an evaluation: letters of a policy's name, and of most intervals."""
 _STYLES: Final = {"better": "bold green", "worse": "bold red", "void": "bold red"}
 _ASCII: Final = str.maketrans({"−": "-", "–": "-", "✓": "in", "✗": "out", "→": "->"})
 
@@ -46,6 +49,11 @@ def print_verdict(console: Console, results: Mapping[str, Any]) -> None:
         console.print()
         _line(console, verdict.headline, "bold" if verdict.trusted else "bold red")
         _line(console, verdict.paragraph)
+    sentences = thinking.sentences(results)
+    if sentences:
+        console.print()
+    for sentence in sentences:
+        _line(console, sentence)
 
 
 def print_evaluation(console: Console, evaluation: Mapping[str, Any]) -> None:
@@ -56,39 +64,54 @@ def print_evaluation(console: Console, evaluation: Mapping[str, Any]) -> None:
         evaluation: the contents of ``evaluation.json``.
     """
     _line(console, evaluation["name"], "bold")
-    size = f"{words.count(evaluation['requests'])} requests of {words.count(evaluation['users'])} users"
-    _line(console, f"open-loop evaluation, {size}", "dim")
-    console.print()
-    policies = evaluation["policies"]
-    names = list(dict.fromkeys(name for policy in policies.values() for name in policy))
+    _line(console, f"open-loop evaluation, {open_loop.coverage(evaluation)}", "dim")
+    level = words.level(evaluation["alpha"])
+    _line(
+        console,
+        f"under each value the {level} interval of its difference to the policy named above the column; where that is "
+        "the policy itself, of the value",
+        "dim",
+    )
+    for sentence in open_loop.elsewhere(evaluation):
+        _line(console, sentence, "dim")
+    for panel in open_loop.panels(evaluation):
+        if panel.title:
+            console.print()
+            _line(console, panel.title, "bold")
+        if panel.note:
+            _line(console, panel.note, "dim")
+        for columns in _chunks(console, panel):
+            console.print(_panel(console, panel, columns))
+
+
+def _chunks(console: Console, panel: open_loop.Panel) -> list[list[int]]:
+    """The columns of a panel in as many tables as the terminal's width asks for, at least one column in each."""
+    longest = max((len(policy) for policy, _ in panel.rows), default=0)
+    chunks: list[list[int]] = []
+    room = 0
+    for column, metric in enumerate(panel.metrics):
+        wide = max(_COLUMN, len(metric)) + 1
+        if wide > room:
+            chunks.append([])
+            room = console.width - min(longest, _LONGEST_NAME)
+        chunks[-1].append(column)
+        room -= wide
+    return chunks
+
+
+def _panel(console: Console, panel: open_loop.Panel, columns: list[int]) -> Table:
     table = _table()
-    for heading in ("Metric", "Policy", "Value", "Interval"):
-        table.add_column(heading, justify="right" if heading in ("Value", "Interval") else "left")
-    for name in names:
-        for number, (policy, values) in enumerate(policies.items()):
-            entry = values.get(name) or {}
-            table.add_row(
-                _text(console, name if number == 0 else ""),
-                _text(console, policy),
-                _text(console, words.number(entry.get("value"))),
-                _text(console, words.span(entry.get("ci"))),
-                end_section=number == len(policies) - 1,
-            )
-    console.print(table)
-    if not evaluation["comparisons"]:
-        return
-    console.print()
-    pairs = _table()
-    for heading in ("Metric", "Second − first", "Difference", "p"):
-        pairs.add_column(_text(console, heading), justify="right" if heading in ("Difference", "p") else "left")
-    for row in evaluation["comparisons"]:
-        pairs.add_row(
-            _text(console, row["metric"]),
-            _text(console, f"{row['b']} − {row['a']}"),
-            _text(console, f"{words.signed(row['effect'])}\n{words.interval(row['ci'], '')}"),
-            _text(console, words.p_value(row["p_value"])),
-        )
-    console.print(pairs)
+    table.padding = (0, 0, 0, 0)
+    table.add_column("", max_width=_LONGEST_NAME, overflow="fold")
+    for column in columns:
+        metric, against = panel.metrics[column], panel.references[column]
+        heading = _text(console, f"{metric}\nvs {against}" if against else metric)
+        table.add_column(heading, justify="right", max_width=max(_COLUMN, len(metric)), overflow="fold")
+    for policy, cells in panel.rows:
+        shown = [f"{cells[column].value}\n{cells[column].interval or cells[column].span}" for column in columns]
+        if any(cells[column].span != words.NOTHING for column in columns):
+            table.add_row(_text(console, policy), *(_text(console, each) for each in shown))
+    return table
 
 
 def _arms(console: Console, results: Mapping[str, Any]) -> Padding:
@@ -96,7 +119,7 @@ def _arms(console: Console, results: Mapping[str, Any]) -> Padding:
     for justify in ("left", "left", "left", "right"):
         grid.add_column(justify=justify)
     for name, arm in results["arms"].items():
-        params = ", ".join(f"{key} {value}" for key, value in (arm.get("params") or {}).items())
+        params = words.params(arm.get("params"))
         role = "control" if name == results["analysis"]["control"] else "treatment"
         grid.add_row(
             _text(console, name),

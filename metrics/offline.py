@@ -1,12 +1,10 @@
 """Open-loop metrics: rankings held against what users did next, without playing the experiment.
 
-Arrays in, one value for each request out, and a bootstrap over users that tells policies apart. Does not know
-where the rankings come from. Rankings are padded with -1 on the right.
+Arrays in, one value for each request out. Does not know where the rankings come from, nor how policies are told
+apart. Rankings are padded with -1 on the right.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
@@ -94,14 +92,49 @@ def ndcg_at_k(ranked: Ids, targets: ItemLists, k: int) -> Floats:
     return gained / ideal
 
 
+def exclusive_recall_at_k(cognitive: Ids, utility: Ids, targets: ItemLists, k: int) -> Floats:
+    """Share of a request's distinct targets that one channel's first k hold and the other's first k do not.
+
+    The exclusive recall of the RecGPT-V2 report (section 2.4): what the language model's channel finds and the
+    established one does not.
+
+    Args:
+        cognitive: item ids of the channel in question, best first, -1 for padding: [n, m].
+        utility: item ids of the other channel, likewise: [n, u].
+        targets: what the user did next, at least one item for each request.
+        k: depth in either channel.
+
+    Returns:
+        Values in [0, 1]: [n].
+
+    Raises:
+        ValueError: if k is not positive, a request has no target, or they differ in requests.
+    """
+    hits, sizes = _hits(cognitive, targets, k)
+    _check(utility, targets, k)
+    shared = (cognitive[:, :k, None] == utility[:, None, :k]).any(axis=2)
+    return (hits & ~shared).sum(axis=1) / sizes
+
+
+def categories_of(ids: Ids, category: Ids) -> Ids:
+    """The category of each ranked item or tag, -1 where nothing is ranked.
+
+    Args:
+        ids: item or tag ids, -1 for padding: [n, m].
+        category: the category of each id: [ids].
+    """
+    return np.where(ids == PAD, PAD, category[ids])
+
+
 def category_hit_at_k(ranked: Ids, targets: ItemLists, category: Ids, k: int) -> Floats:
-    """Whether the category of the next item is among the first k distinct categories of the ranking.
+    """Whether the category of the next item is among the first k distinct categories.
 
     With k = 30 this is the HR@30 of the RecGPT-V2 report: 30 tags, each a category; does the user's next
     category fall in?
 
     Args:
-        ranked: item ids, best first, -1 for padding: [n, m]. Where it names fewer than k, all of them count.
+        ranked: categories, best first, -1 for padding: [n, m]; see ``categories_of``. Where they name fewer than k
+            distinct ones, all of them count.
         targets: what the user did next; the first item of each request is the primary target.
         category: the category of each item: [items].
         k: number of distinct categories.
@@ -113,13 +146,20 @@ def category_hit_at_k(ranked: Ids, targets: ItemLists, category: Ids, k: int) ->
         ValueError: if k is not positive, a request has no target, or the two differ in requests.
     """
     _check(ranked, targets, k)
-    sizes = np.diff(targets.offsets)
-    _check_targets(sizes)
-    wanted = category[targets.items[targets.offsets[:-1]]]
-    ranked_categories = np.where(ranked == PAD, PAD, category[ranked])
-    first = _first_occurrences(ranked_categories)
+    wanted = primary_categories(targets, category)
+    first = _first_occurrences(ranked)
     among_first_k = first & (np.cumsum(first, axis=1) <= k)
-    return (among_first_k & (ranked_categories == wanted[:, None])).any(axis=1).astype(np.float64)
+    return (among_first_k & (ranked == wanted[:, None])).any(axis=1).astype(np.float64)
+
+
+def primary_categories(targets: ItemLists, category: Ids) -> Ids:
+    """The category of each request's primary target, its first: [n].
+
+    Raises:
+        ValueError: if a request has no target.
+    """
+    _check_targets(np.diff(targets.offsets))
+    return category[targets.items[targets.offsets[:-1]]]
 
 
 def novelty_at_k(ranked: Ids, seen: ItemLists, k: int) -> Floats:
@@ -141,73 +181,6 @@ def novelty_at_k(ranked: Ids, seen: ItemLists, k: int) -> Floats:
     shown = top != PAD
     new = shown & ~_members(top, seen)
     return new.sum(axis=1) / np.maximum(shown.sum(axis=1), 1)
-
-
-def paired_bootstrap(
-    values_by_policy: Mapping[str, Floats],
-    cluster: Ids,
-    replicates: int = 1000,
-    seed: int = 0,
-    alpha: float = 0.05,
-) -> dict[str, Any]:
-    """Means over requests, and differences between policies on the same requests, with users resampled.
-
-    Whole clusters are drawn with replacement (the multinomial bootstrap), every policy on the same draws; a
-    mean is the ratio of a sum over clusters to their number of requests (Field and Welsh 2007, "Bootstrapping
-    clustered data"). Intervals are percentiles. The p-value is twice the smaller tail of the replicates
-    beyond 0, with one added to both counts so that it is never 0. One replicate's weights are in memory at a
-    time.
-
-    Args:
-        values_by_policy: for each policy a value for each request: [n].
-        cluster: the user of each request: [n].
-        replicates: number of bootstrap replicates.
-        seed: of the replicates.
-        alpha: 1 - the confidence level.
-
-    Returns:
-        ``policies``: for each name ``value`` and ``ci``; ``comparisons``: for each pair of policies in the
-        order given ``a``, ``b``, ``effect`` (value of b minus value of a), ``ci``, ``p_value``. Equal
-        policies have an effect and an interval of exactly 0 and a p-value of 1.
-
-    Raises:
-        ValueError: if there is no request, a value is not finite, lengths differ or an argument is out of
-            range.
-    """
-    names = list(values_by_policy)
-    pairs = list(combinations(range(len(names)), 2))
-    _check_bootstrap(values_by_policy, cluster, replicates, alpha)
-    _, index = np.unique(cluster, return_inverse=True)
-    requests = np.bincount(index).astype(np.float64)
-    sums = [np.bincount(index, weights=values) for values in values_by_policy.values()]
-    # Differences get sums of their own: equal policies then differ by exactly 0, whatever the rounding.
-    columns = np.stack([requests, *sums, *(sums[b] - sums[a] for a, b in pairs)])
-
-    generator = np.random.default_rng(seed)
-    replicated = np.empty((replicates, len(columns)))
-    for replicate in range(replicates):
-        drawn = generator.integers(len(requests), size=len(requests))
-        replicated[replicate] = columns @ np.bincount(drawn, minlength=len(requests))
-    means = replicated[:, 1:] / replicated[:, :1]
-    lower, upper = np.quantile(means, [alpha / 2.0, 1.0 - alpha / 2.0], axis=0)
-    point = columns[1:].sum(axis=1) / requests.sum()
-
-    policies = {
-        name: {"value": float(point[i]), "ci": [float(lower[i]), float(upper[i])]} for i, name in enumerate(names)
-    }
-    comparisons = []
-    for i, (a, b) in enumerate(pairs, start=len(names)):
-        tail = min((means[:, i] <= 0.0).sum(), (means[:, i] >= 0.0).sum())
-        comparisons.append(
-            {
-                "a": names[a],
-                "b": names[b],
-                "effect": float(point[i]),
-                "ci": [float(lower[i]), float(upper[i])],
-                "p_value": min(1.0, 2.0 * float(tail + 1) / (replicates + 1)),
-            }
-        )
-    return {"policies": policies, "comparisons": comparisons}
 
 
 def _hits(ranked: Ids, targets: ItemLists, k: int) -> tuple[Flags, Ids]:
@@ -252,17 +225,3 @@ def _check(ranked: Ids, lists: ItemLists, k: int) -> None:
 def _check_targets(sizes: Ids) -> None:
     if (sizes == 0).any():
         raise ValueError(f"targets: request {int(np.argmin(sizes))} has none (leave out requests without a target)")
-
-
-def _check_bootstrap(values_by_policy: Mapping[str, Floats], cluster: Ids, replicates: int, alpha: float) -> None:
-    if not 0.0 < alpha < 1.0:
-        raise ValueError(f"alpha: {alpha} (must lie between 0 and 1)")
-    if replicates < 1:
-        raise ValueError(f"replicates: {replicates} (must be at least 1)")
-    if len(cluster) == 0:
-        raise ValueError("cluster: no request (there must be at least one)")
-    for name, values in values_by_policy.items():
-        if values.shape != cluster.shape:
-            raise ValueError(f"values_by_policy.{name}: shape {values.shape} (must be {cluster.shape})")
-        if not np.isfinite(values).all():
-            raise ValueError(f"values_by_policy.{name}: holds NaN or infinity (every value must be finite)")

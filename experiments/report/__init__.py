@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from experiments.report import figures, surroundings, traffic, words
+from experiments.report import figures, open_loop, surroundings, thinking, traffic, words
 from experiments.report.drawing import Figure
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["render_evaluation", "render_report", "write_report"]
 
-SCHEMA: Final = 1
+SCHEMAS: Final = {"manifest.json": 1, "results.json": 2, "evaluation.json": 2}
+"""What this version reads of each file."""
 _HERE: Final = Path(__file__).parent
 
 
@@ -60,7 +61,7 @@ def render_report(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> st
     context = surroundings.context(results)
     if context is not None:
         charts["context"] = context
-    charts |= traffic.charts(results)
+    charts |= traffic.charts(results) | thinking.charts(results)
     return _render(
         "experiment",
         charts,
@@ -69,14 +70,15 @@ def render_report(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> st
         daily=daily,
         has_context=context is not None,
         traffic=traffic if traffic.present(results) else None,
+        thinking=thinking if thinking.present(results) else None,
     )
 
 
 def render_evaluation(evaluation: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     """The HTML report of an open-loop evaluation, from ``evaluation.json`` and ``manifest.json``."""
-    names = list(dict.fromkeys(name for policy in evaluation["policies"].values() for name in policy))
+    names = [name for name, metric in evaluation["metrics"].items() if metric["group"] != "cost"]
     charts = {f"dots-{index}": figures.dots(evaluation, name) for index, name in enumerate(names)}
-    return _render("evaluation", charts, manifest, evaluation=evaluation, metrics=names)
+    return _render("evaluation", charts, manifest, evaluation=evaluation, dotted=names, open_loop=open_loop)
 
 
 def _render(kind: str, charts: Mapping[str, Any], manifest: Mapping[str, Any], **more: Any) -> str:
@@ -137,6 +139,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise ValueError(f"{path}: not found (finish the run first)")
     found = json.loads(path.read_text(encoding="utf-8"))
-    if found.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: schema {found.get('schema')!r} (this version reads {SCHEMA})")
+    schema = SCHEMAS[path.name]
+    if found.get("schema") != schema:
+        raise ValueError(f"{path}: schema {found.get('schema')!r} (this version reads {schema})")
     return dict(found)

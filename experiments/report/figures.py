@@ -6,7 +6,7 @@ Made from the results alone: knows nothing of the page around them, and computes
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.report import drawing, words
+from experiments.report import drawing, open_loop, words
 from experiments.report.drawing import Figure
 
 
@@ -196,46 +196,63 @@ def daily_metrics(results: Mapping[str, Any]) -> list[str]:
     return ([primary] if primary in present else []) + names
 
 
+def look(results: Mapping[str, Any], arm: str) -> tuple[str, str]:
+    """Colour and marker of an arm, the same in every figure; the control, which has none in some, is muted."""
+    arms = words.treatments(results)
+    if arm not in arms:
+        return "@muted", "x"
+    return f"@series{arms.index(arm) % drawing.SERIES}", drawing.symbol(arms.index(arm))
+
+
 def dots(evaluation: Mapping[str, Any], metric: str) -> Figure:
-    """One metric of an open-loop evaluation: a dot and an interval for each policy."""
+    """One metric of an open-loop evaluation: a dot and an interval for each policy, over all visits and by stratum."""
     names = list(evaluation["policies"])
-    xs, ys, plus, minus, hover = [], [], [], [], []
-    for index, name in enumerate(names):
-        entry = evaluation["policies"][name].get(metric) or {}
-        if not words.known(entry.get("value")):
-            continue
-        ends = words.pair(entry.get("ci"))
-        xs.append(entry["value"])
-        ys.append(-index - 0.4)
-        plus.append(ends[1] - entry["value"] if ends else None)
-        minus.append(entry["value"] - ends[0] if ends else None)
-        spread = f"<br>{words.number(ends[0])} to {words.number(ends[1])}" if ends else ""
-        hover.append(f"{drawing.plain(name)}<br>{words.number(entry['value'])}{spread}")
-    layout = drawing.layout(height=70 + 46 * len(names))
-    layout["showlegend"] = False
-    layout["margin"] |= {"t": 24, "b": 28}
+    parts = ["", *open_loop.parts(evaluation)]
+    pitch = 0.65 + 0.35 * len(parts)
+    data: list[Figure] = []
+    for number, part in enumerate(parts):
+        xs, ys, plus, minus, hover = [], [], [], [], []
+        for index, name in enumerate(names):
+            entry = open_loop.entry(evaluation, name, metric, part)
+            if not words.known(entry.get("value")):
+                continue
+            ends = words.pair(entry.get("ci"))
+            xs.append(entry["value"])
+            ys.append(-index * pitch - 0.4 - 0.35 * number)
+            plus.append(ends[1] - entry["value"] if ends else None)
+            minus.append(entry["value"] - ends[0] if ends else None)
+            spread = f"<br>{words.number(ends[0])} to {words.number(ends[1])}" if ends else ""
+            hover.append(f"{drawing.plain(name)}<br>{words.number(entry['value'])}{spread}")
+        color = f"@series{number % drawing.SERIES}"
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": drawing.plain(part.replace("_", " ") or "all visits"),
+                "x": xs,
+                "y": ys,
+                "hovertext": hover,
+                "hoverinfo": "text",
+                "marker": {"color": color, "symbol": drawing.symbol(number), "size": 9},
+                "error_x": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": plus,
+                    "arrayminus": minus,
+                    "color": color,
+                    "thickness": 2,
+                    "width": 0,
+                },
+            }
+        )
+    several = len(parts) > 1
+    layout = drawing.layout(height=int(70 + 46 * pitch * len(names)) + 20 * several)
+    layout["showlegend"] = several
+    layout["margin"] |= {"t": 44 if several else 24, "b": 28}
     layout["xaxis"] = drawing.axis(tickformat="~g", nticks=5, rangemode="normal")
-    layout["yaxis"] = {"visible": False, "range": [-len(names) + 0.2, 0.4], "fixedrange": True}
-    layout["annotations"] = [drawing.label(name, x=0, y=-index, yref="y", size=12) for index, name in enumerate(names)]
-    data = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": xs,
-            "y": ys,
-            "hovertext": hover,
-            "hoverinfo": "text",
-            "marker": {"color": "@series0", "size": 9},
-            "error_x": {
-                "type": "data",
-                "symmetric": False,
-                "array": plus,
-                "arrayminus": minus,
-                "color": "@series0",
-                "thickness": 2,
-                "width": 0,
-            },
-        }
+    layout["yaxis"] = {"visible": False, "range": [-len(names) * pitch + 0.2, 0.4], "fixedrange": True}
+    layout["annotations"] = [
+        drawing.label(name, x=0, y=-index * pitch, yref="y", size=12) for index, name in enumerate(names)
     ]
     return {"data": data, "layout": layout}
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-from experiments.report import drawing, words
+from experiments.report import drawing, figures, words
 from experiments.report.drawing import Figure
 
 STATUSES: Final = ("start", "optimal", "relaxed", "fallback")
@@ -110,7 +110,7 @@ def frontier(results: Mapping[str, Any], metric: str) -> Figure:
     points = [each for each in found["points"] if words.known(each["ctr"]) and words.known(each[metric])]
     others = [each for each in found["others"] if words.known(each["ctr"]) and words.known(each[metric])]
     arm = str(found["arm"])
-    color, _ = _look(results, arm)
+    color, _ = figures.look(results, arm)
     units = unit(results, metric), unit(results, "ctr")
 
     def hover(name: str, each: Mapping[str, Any]) -> str:
@@ -139,7 +139,7 @@ def frontier(results: Mapping[str, Any], metric: str) -> Figure:
         }
     ]
     for each in others:
-        look, shape = _look(results, each["arm"])
+        look, shape = figures.look(results, each["arm"])
         data.append(
             {
                 "type": "scatter",
@@ -189,7 +189,7 @@ def cognitive(results: Mapping[str, Any]) -> Figure:
     """Cognitive items on a page by day, one line for each arm."""
     data: list[Figure] = []
     for arm, diary in results["allocation"].items():
-        color, shape = _look(results, arm)
+        color, shape = figures.look(results, arm)
         days = diary.get("days") or []
         data.append(
             {
@@ -283,14 +283,6 @@ def paid(results: Mapping[str, Any]) -> list[Paid]:
         for arm, diary in (results.get("allocation") or {}).items()
         if any(words.known(day.get("mean_alpha")) for day in diary.get("days") or [])
     ]
-
-
-def _look(results: Mapping[str, Any], arm: str) -> tuple[str, str]:
-    """Colour and marker of an arm, the same as in the other figures; the control, which has none there, is muted."""
-    arms = words.treatments(results)
-    if arm not in arms:
-        return "@muted", "x"
-    return f"@series{arms.index(arm) % drawing.SERIES}", drawing.symbol(arms.index(arm))
 
 
 def _first_and_last(days: Sequence[Mapping[str, Any]], row: int) -> str:

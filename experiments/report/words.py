@@ -178,6 +178,19 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
+def params(given: Mapping[str, Any] | None) -> str:
+    """An arm's parameters, such as ``weight 0.3, refresh.on weather + trend``."""
+    return ", ".join(f"{key} {_setting(value)}" for key, value in (given or {}).items())
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " + ".join(_setting(each) for each in value) or "none"
+    if isinstance(value, Mapping):
+        return params(value) or "none"
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else "none" if value is None else str(value)
+
+
 def decision(comparison: Comparison, metric: Mapping[str, Any], alpha: float) -> Decision:
     """The one place where a comparison becomes a word.
 

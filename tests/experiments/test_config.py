@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from experiments.config import CONFIG_KINDS, EvaluationConfig, ExperimentConfig, config_hash, resolved
+from experiments.config import EvaluationConfig, ExperimentConfig, config_hash, resolved
+from experiments.kinds import CONFIG_KINDS
 from policies.registry import RegisteredPolicy, register_policy
 from simulator.batches import Candidates, Requests
 from simulator.parameters import Parameters
@@ -115,6 +116,17 @@ def test_control_is_the_first_arm_unless_named() -> None:
     )
 
 
+def test_the_unseen_must_be_known_to_the_world() -> None:
+    """Occasions and topics may be named by key; a wrong one is one line with what comes close, a twin is refused."""
+    assert experiment(world__unseen=["halloween", "capybara"]).world.unseen == ("halloween", "capybara")  # type: ignore[union-attr]
+    assert experiment().world.unseen == ()  # type: ignore[union-attr]
+    for wrong, why in ((["helloween"], "did you mean halloween"), (["easter", "easter"], "comes twice")):
+        ((where, message),) = refusals(ExperimentConfig, changed(EXPERIMENT, world__unseen=wrong))
+        assert where.endswith("unseen")
+        assert why in message
+        assert "\n" not in message
+
+
 def test_params_are_those_of_the_policy() -> None:
     """An arm's params are checked against its policy, errors say where, defaults are filled in."""
     config = experiment(arms__control=POLICY | {"share": 0.5, "params": {"depth": 5}})
@@ -200,7 +212,9 @@ def test_experiment_refuses(changes: dict[str, Any], where: str, why: str) -> No
     [
         ({"metrics": ["auc"]}, "metrics", "recall@k"),
         ({"metrics": ["recall@0"]}, "metrics", "recall@k"),
+        ({"metrics": ["gflops@3"]}, "metrics", "tag_validity"),
         ({"metrics": ["hr@30", "hr@30"]}, "metrics", "twice"),
+        ({"max_visits": 0}, "max_visits", "greater than or equal to 1"),
         ({"policies": {}}, "policies", "at least 1"),
         ({"policies__No": POLICY}, "policies", "usable name"),
         ({"control": "three"}, "", "control: 'three' is none of one, two"),

@@ -1,235 +1,190 @@
 import json
 import math
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import date
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from experiments.config import GeneratedWorld, config_hash
-from experiments.evaluation import (
-    WIDTH,
-    RankingTask,
-    Visits,
-    held_out_visits,
-    metric_values,
-    rank_visits,
-)
-from experiments.history import play_or_read_history
+from experiments.config import config_hash
+from experiments.evaluation import metric_values
+from experiments.replay import Answers, Channels, Explanations, Tags, Visits
 from experiments.report import write_report
 from experiments.run_directory import CONFIG, EVALUATION, MANIFEST, REPORT
-from experiments.worlds import build_world
-from policies.registry import NoParams, RegisteredPolicy
-from simulator.batches import DAY_SECONDS, UTILITY, Candidates, InteractionLog, ObservedHistory, Requests
+from metrics.offline import ItemLists
+from policies.registry import RegisteredPolicy, register_policy
+from policies.thoughts import NO_TAG, Thoughts
+from simulator.batches import (
+    COGNITIVE,
+    NO_ITEM,
+    UTILITY,
+    Candidates,
+    InteractionLog,
+    ObservedCatalog,
+    ObservedUsers,
+    Requests,
+)
 from simulator.datasets.interactions import DatasetError
 from simulator.environment.context import ObservedContext
-from simulator.shards import ShardPool
-from simulator.world import World
+from simulator.parameters import Parameters
 
 Evaluate = Callable[..., SimpleNamespace]
-SPLIT = 10 * DAY_SECONDS
+
+CATEGORY = np.array([0, 0, 1, 1, 2, 2, 3, 3], np.int32)
+"""Of items and tags alike, in the hand-made answers."""
 
 
-def log_of(*rows: tuple[int, int, int, int]) -> InteractionLog:
-    """A ledger of (user, item, time, kind) in time order."""
-    user, item, time, kind = np.array(sorted(rows, key=lambda row: row[2]), np.int64).reshape(-1, 4).T
-    return InteractionLog(0, 20, user, item.astype(np.int32), time, kind.astype(np.int8), None)
+def lists(*rows: list[int]) -> ItemLists:
+    """Item lists from Python lists."""
+    return ItemLists(np.cumsum([0, *map(len, rows)]), np.array([item for row in rows for item in row], np.int64))
 
 
-def listed(visits: Visits) -> list[tuple[int, int, list[int], list[int]]]:
-    """User, time, targets and kinds of each visit."""
-    offsets = visits.targets.offsets.tolist()
-    return [
-        (user, time, visits.targets.items[a:b].tolist(), visits.kind[a:b].tolist())
-        for user, time, a, b in zip(visits.user.tolist(), visits.time.tolist(), offsets[:-1], offsets[1:], strict=True)
-    ]
+def thoughts(tags: list[list[int]], **fields: Any) -> Thoughts:
+    """Thoughts with these chosen tags, proposed by two parts alike."""
+    chosen = np.array(tags, np.int32)
+    n = len(chosen)
+    values = {
+        "tags": chosen,
+        "proposed": np.stack([chosen, chosen], axis=1),
+        "generated": np.full(n, 4),
+        "invalid": np.arange(n),
+        "parts": (("one", "two"),) * n,
+        "style": ("",) * n,
+        "prompt_tokens": np.full(n, 100),
+        "cached_tokens": np.full(n, 60),
+        "generated_tokens": np.full(n, 9),
+        "flops": np.full(n, 2_500_000_000),
+    }
+    return Thoughts(**(values | fields))
 
 
-def test_held_out_visits_by_hand() -> None:
-    """Later interactions of returning users become visits in time order, half an hour apart, each item once."""
-    log = log_of(
-        (0, 5, 100, 1),  # before the split: user 0 returns
-        (2, 5, SPLIT - 1, 3),  # so does user 2
-        (1, 5, SPLIT, 1),  # user 1 is new: left out
-        (2, 9, SPLIT + 50, 2),
-        (0, 7, SPLIT, 1),
-        (0, 6, SPLIT + 60, 3),  # a later page of the same visit
-        (0, 7, SPLIT + 60, 2),  # an item again: one target, as it was first met
-        (0, 8, SPLIT + 60 + 1799, 1),  # within half an hour of the last interaction
-        (0, 8, SPLIT + 60 + 1799 + 1800, 2),  # half an hour later: another visit
-    )
-    assert listed(held_out_visits(log, SPLIT)) == [
-        (0, SPLIT, [7, 6, 8], [1, 3, 1]),
-        (2, SPLIT + 50, [9], [2]),
-        (0, SPLIT + 60 + 1799 + 1800, [8], [2]),
-    ]
+def answers(tags: Tags | None = None, said: Explanations | None = None) -> Answers:
+    """Rankings of two visits, the first of which wants item 5 and the second item 0; two channels if there are tags."""
+    ranked = np.array([[1, 3, 5, -1], [6, 7, 2, 0]], np.int32)
+    channels = None if tags is None else Channels(ranked[:, :2], ranked[:, 2:])
+    return Answers(ranked, lists([1], [6, 7]), channels, tags, said)
 
 
-@pytest.mark.parametrize("rows", [[], [(0, 5, 100, 1)], [(0, 5, SPLIT, 1)]])
-def test_nobody_to_hold_out_is_no_visit(rows: list[tuple[int, int, int, int]]) -> None:
-    """An empty log, a log without later days, and a log of strangers have no visits."""
-    visits = held_out_visits(log_of(*rows), SPLIT)
-    assert listed(visits) == []
-    assert visits.targets.offsets.tolist() == [0]
+VISITS = Visits(np.array([0, 1]), np.array([5, 9]), np.array([0, 0]), lists([5], [0]))
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(SPLIT - 40_000, SPLIT + 40_000), st.integers(1, 3)),
-        max_size=40,
-    )
-)
-def test_held_out_visits_lose_and_invent_nothing(rows: list[tuple[int, int, int, int]]) -> None:
-    """Visits are in time order; their (user, item) pairs are those of returning users after the split."""
-    log = log_of(*rows)
-    visits = held_out_visits(log, SPLIT)
-    known = {row[0] for row in rows if row[2] < SPLIT}
-    expected = {(row[0], row[1]) for row in rows if row[2] >= SPLIT and row[0] in known}
-    assert {(user, item) for user, _, items, _ in listed(visits) for item in items} == expected
-    assert (np.diff(visits.time) >= 0).all()
-    for user, time, items, _ in listed(visits):
-        assert items
-        assert len(set(items)) == len(items)
-        assert any(row[:3] == (user, items[0], time) for row in rows) or time in {r[2] for r in rows if r[0] == user}
-    for user in known:
-        assert (np.diff(visits.time[visits.user == user]) >= 1800).all()
+def test_values_of_a_ranking_by_hand() -> None:
+    """A policy without tags has the metrics of its ranking, and none of the others."""
+    plain = {"plain": answers()}
+
+    def value(name: str) -> Any:
+        return metric_values(name, plain, VISITS, CATEGORY)
+
+    assert value("recall@3")["plain"].tolist() == [1, 0]
+    assert value("recall@4")["plain"].tolist() == [1, 1]
+    assert value("ndcg@3")["plain"].tolist() == [0.5, 0]
+    assert value("novelty@3")["plain"].tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert value("hr@2")["plain"].tolist() == [0, 0]
+    assert value("hr@3")["plain"].tolist() == [1, 1]
+    for name in ("exclusive_recall@2", "duplicate_share", "tag_diversity", "explanation_diversity", "gflops"):
+        assert value(name) == {}
 
 
-def test_before_cuts_interactions_and_impressions() -> None:
-    """The part of a log before a day holds nothing of that day, shown or clicked."""
-    world = tiny_world()
-    log, _ = play_or_read_history(world, 8, 5, ShardPool(1), _Silent())
-    cut = log.before(5)
-    assert log.impressions is not None
-    assert cut.impressions is not None
-    assert cut.end_day == 5
-    assert cut.time.max() < 5 * DAY_SECONDS <= log.time.max()
-    assert cut.impressions.time.max() < 5 * DAY_SECONDS
-    assert len(cut.impressions.user) == (log.impressions.time < 5 * DAY_SECONDS).sum()
-    assert replace(log, impressions=None).before(5).impressions is None
+def test_values_of_thoughts_by_hand() -> None:
+    """Tags take the ranking's place in the hit rate; what they are like and what they cost is told by visit."""
+    tags = Tags(thoughts([[4, 5, 6], [2, NO_TAG, NO_TAG]]), CATEGORY, None)
+    said = Explanations(np.array([[4, 5], [4, 6]]), np.array([[0, 1], [0, 2]]), ("a b", "c", "d"))
+    both = {"plain": answers(), "thinks": answers(tags, said)}
+
+    def value(name: str) -> Any:
+        return metric_values(name, both, VISITS, CATEGORY)
+
+    assert list(value("hr@1")) == ["plain", "thinks"]
+    assert value("hr@1")["thinks"].tolist() == [1, 0]
+    assert value("hr@9")["thinks"].tolist() == [1, 0]
+    for name, expected in (
+        ("exclusive_recall@1", [1, 0]),
+        ("exclusive_recall@2", [1, 1]),
+        ("duplicate_share", [0.5, 0.5]),
+        ("tag_validity", [1, 0.75]),
+        ("tag_diversity", [2 / 3, 1]),
+        ("explanation_diversity", [0, 0]),
+        ("prompt_tokens", [100, 100]),
+        ("cached_tokens", [60, 60]),
+        ("generated_tokens", [9, 9]),
+        ("gflops", [2.5, 2.5]),
+    ):
+        assert list(value(name)) == ["thinks"], name
+        assert value(name)["thinks"].tolist() == pytest.approx(expected), name
 
 
-class _Silent:
-    """Progress that nobody follows."""
-
-    def stage(self, name: str, total: int) -> "_Silent":
-        return self
-
-    def advance(self, steps: int = 1) -> None:
-        pass
-
-    def __enter__(self) -> "_Silent":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+def test_diversity_of_tags_is_measured_alike_for_all() -> None:
+    """Vectors count if every policy that thinks has them; with one that has none, categories count for all."""
+    same = thoughts([[4, 5, 6], [0, 2, NO_TAG]])
+    with_vectors = answers(Tags(same, CATEGORY, np.eye(8)))
+    without = answers(Tags(same, CATEGORY, None))
+    alone = metric_values("tag_diversity", {"a": with_vectors, "plain": answers()}, VISITS, CATEGORY)
+    assert alone["a"].tolist() == pytest.approx([1, 1])
+    mixed = metric_values("tag_diversity", {"a": with_vectors, "b": without}, VISITS, CATEGORY)
+    assert mixed["a"].tolist() == mixed["b"].tolist() == pytest.approx([2 / 3, 1])
 
 
-def tiny_world(users: int = 150) -> Any:
-    """A world of 8 days."""
-    config = GeneratedWorld(kind="generated", users=users, items=80, cities=("seattle",), country="US")
-    return build_world(config, start=date(2015, 10, 5), days=8, scenario="item", slots=5, seed=5)
+def test_a_metric_without_any_value_does_not_apply() -> None:
+    """A policy that thinks and explains nothing has no value of what it did not do, and is not compared."""
+    nothing = thoughts([[NO_TAG], [NO_TAG]], generated=np.zeros(2, np.int64), invalid=np.zeros(2, np.int64))
+    silent = {"silent": answers(Tags(nothing, CATEGORY, None), Explanations(-np.ones((2, 1)), -np.ones((2, 1)), ()))}
+    for name in ("duplicate_share", "tag_validity", "tag_diversity", "explanation_diversity"):
+        assert metric_values(name, silent, VISITS, CATEGORY) == {}
+    assert metric_values("hr@30", silent, VISITS, CATEGORY)["silent"].tolist() == [0, 0]
 
 
-def known_items(history: ObservedHistory, row: int) -> dict[int, int]:
-    """Latest time at which a user is known to have met each item."""
-    found: dict[int, int] = {}
-    for item, time in zip(history.item[row].tolist(), history.time[row].tolist(), strict=True):
-        if item >= 0:
-            found[item] = max(time, found.get(item, time))
-    return found
+class ThinkerParams(Parameters):
+    """Parameters of the stand-in for a language policy."""
+
+    parts: int = 2
+    speaks: bool = True
 
 
-class Spy(RegisteredPolicy):
-    """Keeps what it could see at each request, and ranks the catalogue as it stands."""
+@register_policy("evaluation_test_thinker")
+class Thinker(RegisteredPolicy):
+    """Thinks of the categories that are clicked most, with as many parts as it is told, all of one mind."""
 
-    def begin(self, rows: int) -> None:
-        """Nothing seen yet."""
-        self.seen: list[tuple[int, int, dict[int, int]]] = []
-        self.days: list[int] = []
+    Params: ClassVar[type[Parameters]] = ThinkerParams
+    two_channels: ClassVar[bool] = True
 
-    def refresh(self, day: int, context: ObservedContext) -> None:
-        """The context ends with the day."""
-        assert context.days == day + 1
-        self.days.append(day)
+    def fit(
+        self, log: InteractionLog, catalog: ObservedCatalog, users: ObservedUsers, context: ObservedContext
+    ) -> None:
+        """Count; a category is its own tag."""
+        self.vocabulary = SimpleNamespace(category=np.arange(catalog.categories, dtype=np.int32))
+        clicks = np.bincount(catalog.category[log.item], minlength=catalog.categories)
+        self.tags = np.argsort(-clicks, kind="stable")[:30].astype(np.int32)
+        self.items = np.argsort(-np.bincount(log.item, minlength=catalog.items), kind="stable")[:12].astype(np.int32)
+        self.width = 0
 
     def candidates(self, requests: Requests) -> Candidates:
-        """Items 0, 1, 2, ..."""
-        assert requests.context.days == self.days[-1] + 1
-        assert (requests.day == self.days[-1]).all()
-        assert len(np.unique(requests.user)) == len(requests)
-        for row, time in zip(requests.row.tolist(), requests.time.tolist(), strict=True):
-            self.seen.append((row, time, known_items(requests.history, row)))
-        items = np.tile(np.arange(requests.slots, dtype=np.int32), (len(requests), 1))
-        return Candidates(items, -items.astype(float), np.full(items.shape, UTILITY, np.int8))
+        """Five items each, the same for everybody, and words for the first of the cognitive ones."""
+        self.width = requests.slots * requests.max_pages
+        shape = (len(requests), 12)
+        items = np.tile(self.items, (len(requests), 1))
+        items[:, 10:] = NO_ITEM
+        channel = np.full(shape, UTILITY, np.int8)
+        channel[:, 5:] = COGNITIVE
+        click = np.tile(np.linspace(0.5, 0.1, 12), (len(requests), 1))
+        said = np.full(shape, -1, np.int32)
+        said[:, 5] = requests.user % 3
+        return Candidates(items, click, channel, None, click, click, explanation=said if self.params.speaks else None)
 
+    def explanations(self) -> Sequence[str]:
+        """Three sentences."""
+        return ("for you", "for a rainy day", "for you and yours")
 
-@pytest.fixture(scope="module")
-def replayed() -> tuple[Spy, InteractionLog, Visits, Any, World, list[int]]:
-    """A spy taken through the last three days of a small simulated log."""
-    built = tiny_world()
-    log, _ = play_or_read_history(built, 8, 5, ShardPool(1), _Silent())
-    visits = held_out_visits(log, 5 * DAY_SECONDS)
-    spy = Spy(NoParams(), 1)
-    ticks: list[int] = []
-    found = rank_visits(RankingTask(built.world, spy, log.before(5), visits), lambda: ticks.append(1))
-    return spy, log, visits, found, built.world, ticks
-
-
-def test_no_policy_sees_the_held_out_future(replayed: Any) -> None:
-    """At a request the history holds all that the user did before it, and nothing of that moment or later."""
-    spy, log, visits, _, _, _ = replayed
-    assert len(spy.seen) == len(visits.user) > 20
-    held_out = 0
-    for user, time, known in spy.seen:
-        assert all(then < time for then in known.values())
-        past = (log.user == user) & (log.time < time)
-        assert known.keys() == set(log.item[past].tolist())
-        held_out += bool((log.time[past] >= 5 * DAY_SECONDS).any())
-    assert held_out > 3  # earlier held-out visits are part of the past
-
-
-def test_days_pass_in_order(replayed: Any) -> None:
-    """The policy is refreshed once for each day with visits, in order, and progress is told."""
-    spy, _, visits, _, _, ticks = replayed
-    assert spy.days == sorted(set((visits.time // DAY_SECONDS).tolist()))
-    assert len(ticks) == len(spy.days)
-
-
-def test_rankings_stand_beside_what_was_known(replayed: Any) -> None:
-    """Each visit has its ranking, and the items that its user had met before."""
-    spy, _, visits, found, world, _ = replayed
-    assert found.ranked.shape == (len(visits.user), min(WIDTH, world.catalog.items))
-    assert (found.ranked == np.arange(found.ranked.shape[1])).all()
-    known = {(user, time): set(items) for user, time, items in spy.seen}
-    for n, (user, time) in enumerate(zip(visits.user.tolist(), visits.time.tolist(), strict=True)):
-        start, end = found.seen.offsets[n : n + 2]
-        assert set(found.seen.items[start:end].tolist()) == known[user, time]
-
-
-def test_metrics_of_a_known_ranking(replayed: Any) -> None:
-    """Of the catalogue in order, recall@k is the share of targets below k, and every metric is a share."""
-    _, _, visits, found, world, _ = replayed
-    category = world.catalog.observed.category
-    recall = metric_values("recall@20", found, visits, category)
-    offsets = visits.targets.offsets
-    low = np.add.reduceat(visits.targets.items < 20, offsets[:-1]) / np.minimum(np.diff(offsets), 20)
-    assert recall == pytest.approx(low)
-    novelty = metric_values("novelty@10", found, visits, category)
-    for n in range(len(visits.user)):
-        met = found.seen.items[found.seen.offsets[n] : found.seen.offsets[n + 1]]
-        assert novelty[n] == pytest.approx(1 - (met < 10).sum() / 10)
-    for name in ("ndcg@20", "hr@30"):
-        values = metric_values(name, found, visits, category)
-        assert ((values >= 0) & (values <= 1)).all()
-        assert values.any()
+    def thoughts(self, requests: Requests) -> Thoughts:
+        """The same for everybody."""
+        n = len(requests)
+        return thoughts(
+            np.tile(self.tags, (n, 1)).tolist(),
+            proposed=np.tile(self.tags, (n, self.params.parts, 1)),
+            prompt_tokens=np.full(n, 1000 * self.params.parts),
+            invalid=np.zeros(n, np.int64),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -239,16 +194,17 @@ def evaluated(evaluate: Evaluate) -> SimpleNamespace:
 
 
 def check_schema(found: SimpleNamespace) -> None:
-    """Version 1: a value and an interval for each policy and metric, and each pair of policies compared once."""
+    """Version 2: a value and an interval for each policy and metric, and each pair of policies compared once."""
     evaluation, config = found.evaluation, found.config
-    assert evaluation["schema"] == 1
+    assert evaluation["schema"] == 2
     assert evaluation["config_hash"] == config_hash(config)
     assert evaluation["control"] == config.control_name
     assert set(evaluation["policies"]) == set(config.policies)
     for metrics in evaluation["policies"].values():
         assert list(metrics) == list(config.metrics)
         for value in metrics.values():
-            assert set(value) == {"value", "ci"}
+            assert set(value) == {"value", "ci", "visits"}
+            assert value["visits"] == evaluation["requests"]
             assert value["ci"][0] <= value["value"] <= value["ci"][1]
             assert 0 <= value["value"] <= 1
     pairs = [(c["metric"], frozenset((c["a"], c["b"]))) for c in evaluation["comparisons"]]
@@ -257,7 +213,9 @@ def check_schema(found: SimpleNamespace) -> None:
         values = [evaluation["policies"][comparison[side]][comparison["metric"]]["value"] for side in "ab"]
         assert comparison["effect"] == pytest.approx(values[1] - values[0])
         assert comparison["ci"][0] <= comparison["effect"] <= comparison["ci"][1]
-    assert evaluation["requests"] >= evaluation["users"] > 0
+    assert list(evaluation["metrics"]) == list(config.metrics)
+    assert evaluation["strata"] == {}
+    assert evaluation["held_out"] == evaluation["requests"] >= evaluation["users"] > 0
     assert json.loads((found.path / EVALUATION).read_text(encoding="utf-8")) == evaluation
 
 
@@ -305,28 +263,144 @@ def test_nobody_returning_is_said(evaluate: Evaluate) -> None:
         evaluate(world=world, horizon={"start": "2015-10-05", "history_days": 3}, holdout_days=1)
 
 
-def test_oracle_is_refused(evaluate: Evaluate) -> None:
-    """A policy that needs the truth of a simulation has no place where nobody responds: a ValueError names it."""
-    with pytest.raises(ValueError, match="oracle"):
-        evaluate(policies={"oracle": {"policy": "oracle"}, "random": {"policy": "random"}})
+METRICS = [
+    "hr@30",
+    "recall@10",
+    "exclusive_recall@5",
+    "novelty@10",
+    "duplicate_share",
+    "tag_validity",
+    "tag_diversity",
+    "explanation_diversity",
+    "prompt_tokens",
+    "gflops",
+]
 
 
-def test_what_was_shown_in_vain_is_part_of_the_past() -> None:
-    """Where the log has impressions, a policy that discounts them sees them at a held-out visit too."""
-    built = tiny_world()
-    log, _ = play_or_read_history(built, 8, 5, ShardPool(1), _Silent())
-    shown: list[int] = []
+@pytest.fixture(scope="module")
+def intents(evaluate: Evaluate) -> SimpleNamespace:
+    """Stand-ins for language policies beside two baselines and the ceiling, at some of the visits."""
+    return evaluate(
+        policies={
+            "popularity": {"policy": "popularity"},
+            "two_parts": {"policy": "evaluation_test_thinker"},
+            "one_part": {"policy": "evaluation_test_thinker", "params": {"parts": 1}},
+            "silent": {"policy": "evaluation_test_thinker", "params": {"speaks": False}},
+            "oracle": {"policy": "oracle"},
+            "foresight": {"policy": "foresight"},
+        },
+        metrics=METRICS,
+        max_visits=60,
+    )
 
-    class Looking(Spy):
-        """Counts what is known to have been shown in vain."""
 
-        def candidates(self, requests: Requests) -> Candidates:
-            shown.extend(requests.history.shown_count[requests.row].tolist())
-            return super().candidates(requests)
+def test_so_many_visits_are_asked(intents: SimpleNamespace, evaluated: SimpleNamespace) -> None:
+    """Policies answer for as many visits as the config allows, of those that are held out."""
+    assert intents.evaluation["requests"] == 60
+    assert intents.evaluation["held_out"] == evaluated.evaluation["requests"] > 60
 
-    visits = held_out_visits(log, 5 * DAY_SECONDS)
-    rank_visits(RankingTask(built.world, Looking(NoParams(), 1), log.before(5), visits), lambda: None)
-    assert np.mean(np.array(shown) > 0) > 0.9
+
+def test_what_does_not_apply_is_null_and_not_compared(intents: SimpleNamespace) -> None:
+    """A policy has a metric or null, and every two policies that have it are compared, no others."""
+    evaluation = intents.evaluation
+    thinkers = {"two_parts", "one_part", "silent"}
+    for metric in METRICS:
+        expected = set(intents.config.policies) if metric in ("hr@30", "recall@10", "novelty@10") else thinkers
+        expected = expected - {"silent"} if metric == "explanation_diversity" else expected
+        assert {name for name, values in evaluation["policies"].items() if values[metric] is not None} == expected
+        pairs = {frozenset((row["a"], row["b"])) for row in evaluation["comparisons"] if row["metric"] == metric}
+        assert pairs == {frozenset((a, b)) for a in expected for b in expected if a != b}
+
+
+def test_thoughts_are_measured(intents: SimpleNamespace) -> None:
+    """Two parts of one mind repeat half of their tags and read twice as much; the rest is the same to the bit."""
+    policies = intents.evaluation["policies"]
+    value = {name: {m: v and v["value"] for m, v in values.items()} for name, values in policies.items()}
+    assert value["two_parts"]["duplicate_share"] == pytest.approx(0.5)
+    assert value["one_part"]["duplicate_share"] == 0
+    assert value["two_parts"]["prompt_tokens"] == 2 * value["one_part"]["prompt_tokens"] == 2000
+    assert value["one_part"]["gflops"] == pytest.approx(2.5)
+    assert value["one_part"]["tag_validity"] == value["one_part"]["tag_diversity"] == 1
+    assert 0 < value["one_part"]["explanation_diversity"] < 1
+    rows = {(row["metric"], row["a"], row["b"]): row for row in intents.evaluation["comparisons"]}
+    same = rows["hr@30", "two_parts", "one_part"]
+    assert (same["effect"], same["ci"], same["p_value"]) == (0, [0, 0], 1)
+    words = rows["explanation_diversity", "two_parts", "one_part"]
+    assert 0 < words["visits"] <= 60
+
+
+def test_who_knows_what_is_shown_and_wanted_is_the_ceiling(intents: SimpleNamespace) -> None:
+    """Knowing the visit's purpose finds more than popularity does; knowing the logger too finds most of all."""
+    policies = intents.evaluation["policies"]
+    for metric in ("hr@30", "recall@10"):
+        value = {name: values[metric]["value"] for name, values in policies.items()}
+        assert value["foresight"] > value["oracle"] > value["popularity"]
+        assert value["foresight"] == max(value.values())
+
+
+def test_the_report_shows_what_there_is(intents: SimpleNamespace) -> None:
+    """The page has a table for each kind of question, and says of how many visits."""
+    text = write_report(intents.directory).read_text(encoding="utf-8")
+    assert "60 visits" in text
+    for part in ("What users did next", "What was shown and thought", "What a visit&#39;s thoughts cost"):
+        assert part in text
+    assert all(metric in text for metric in METRICS)
+
+
+UNSEEN: dict[str, Any] = {
+    "world": {
+        "kind": "generated",
+        "users": 300,
+        "items": 500,
+        "cities": ["seattle"],
+        "country": "US",
+        "unseen": ["halloween"],
+    },
+    "horizon": {"start": "2015-10-10", "history_days": 24},
+    "holdout_days": 8,
+    "policies": {"popularity": {"policy": "popularity"}, "one_part": {"policy": "evaluation_test_thinker"}},
+    "metrics": ["hr@30", "recall@10", "duplicate_share"],
+}
+
+
+def test_visits_about_the_unseen_have_a_column(evaluate: Evaluate) -> None:
+    """Every metric has its value over the visits of each stratum beside the whole, and so has every difference."""
+    evaluation = evaluate(**UNSEEN).evaluation
+    strata = evaluation["strata"]
+    assert list(strata) == ["unseen", "unseen_called"]
+    assert evaluation["requests"] >= strata["unseen"]["requests"] > strata["unseen_called"]["requests"] > 0
+    for values in evaluation["policies"].values():
+        for entry in filter(None, values.values()):
+            for name, stratum in strata.items():
+                assert set(entry[name]) == {"value", "ci", "visits"}
+                assert entry[name]["visits"] == stratum["requests"]
+                assert entry[name]["ci"][0] <= entry[name]["value"] <= entry[name]["ci"][1]
+    assert len(evaluation["comparisons"]) == 2
+    for row in evaluation["comparisons"]:
+        for name in strata:
+            assert set(row[name]) == {"effect", "ci", "p_value", "visits"}
+            first, second = (evaluation["policies"][row[side]][row["metric"]][name]["value"] for side in "ab")
+            assert row[name]["effect"] == pytest.approx(second - first)
+
+
+def test_a_stratum_without_visits_is_said_to_be_empty(evaluate: Evaluate) -> None:
+    """Where the unseen is never live among the held-out visits, its column is empty and the rest stands."""
+    world = UNSEEN["world"] | {"unseen": ["christmas"]}
+    found = evaluate(**(UNSEEN | {"world": world}))
+    evaluation = found.evaluation
+    assert evaluation["strata"]["unseen"]["requests"] == 0
+    entry = evaluation["policies"]["popularity"]["hr@30"]
+    assert entry["visits"] == evaluation["requests"]
+    assert entry["unseen"] == {"value": None, "ci": None, "visits": 0}
+    assert evaluation["comparisons"][0]["unseen"] == {"effect": None, "ci": None, "p_value": None, "visits": 0}
+    assert "no visit is one" in write_report(found.directory).read_text(encoding="utf-8")
+
+
+def test_truth_is_refused_where_it_is_not_known(evaluate: Evaluate, ledger: Path) -> None:
+    """A real log does not tell what a visit was for, so a policy that needs to know is refused by name."""
+    world = {"kind": "log", "dataset": "online_retail", "path": str(ledger)}
+    with pytest.raises(ValueError, match=r"policies\.best: 'oracle' needs the truth of a simulation"):
+        evaluate(world=world, horizon=None, policies={"best": {"policy": "oracle"}})
 
 
 @pytest.fixture(scope="module")

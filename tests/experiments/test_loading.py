@@ -75,8 +75,11 @@ def test_shipped_configs_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         if str(error).startswith("world.path: "):
             pytest.skip("../shared/data/online_retail/online_retail.csv.gz is not there")
         raise
+    if path.stem.startswith("train"):
+        assert config.kind == "training"
+        return
     assert config.name == path.stem
-    assert config.kind == ("evaluation" if path.stem.endswith("replay") else "experiment")
+    assert config.kind == ("evaluation" if path.stem.endswith(("replay", "intent")) else "experiment")
 
 
 def test_contexts_off_is_the_quickstart_without_context() -> None:
@@ -124,8 +127,8 @@ def test_contexts_off_is_the_quickstart_without_context() -> None:
             "horizon.start: '2015-02-30' is not a date; write year, month and day, as in 2015-10-05",
         ),
         (["world.users=.inf"], "world.users: inf must be a finite number"),
-        (["kind=party"], "kind: 'party' is unknown; use one of experiment, evaluation"),
-        (["kind=[a]"], "kind: ['a'] is unknown; use one of experiment, evaluation"),
+        (["kind=party"], "kind: 'party' is unknown; use one of experiment, evaluation, training"),
+        (["kind=[a]"], "kind: ['a'] is unknown; use one of experiment, evaluation, training"),
         (["seed"], "--set 'seed': write path.to.key=value, as in --set world.users=2000"),
         (["a..b=1"], "--set 'a..b=1': write path.to.key=value, as in --set world.users=2000"),
         (["seed.x=1"], "--set seed.x: seed is 7, not a mapping; set seed as a whole"),

@@ -36,7 +36,7 @@ def test_unchanged_code_keeps_its_version(hashed: Callable[[], str]) -> None:
 
 @pytest.mark.parametrize("package", SOURCES)
 def test_edited_code_has_another_version(package: str, tmp_path: Path, hashed: Callable[[], str]) -> None:
-    """Changing, adding or moving a source or a YAML table in any package changes the version."""
+    """Changing, adding or moving a source, a table or a model's weights in any package changes the version."""
     seen = {hashed()}
     (tmp_path / package / "inner" / "code.py").write_text("VALUE = 2\n")
     seen.add(hashed())
@@ -44,7 +44,10 @@ def test_edited_code_has_another_version(package: str, tmp_path: Path, hashed: C
     seen.add(hashed())
     (tmp_path / package / "inner" / "code.py").rename(tmp_path / package / "code.py")
     seen.add(hashed())
-    assert len(seen) == 4
+    for name in ("model.safetensors", "tokenizer.json"):
+        (tmp_path / package / name).write_bytes(b"{}")
+        seen.add(hashed())
+    assert len(seen) == 6
 
 
 def test_what_is_no_code_does_not_count(tmp_path: Path, hashed: Callable[[], str]) -> None:
@@ -60,11 +63,12 @@ def test_what_is_no_code_does_not_count(tmp_path: Path, hashed: Callable[[], str
 
 def test_manifest_says_where_results_come_from() -> None:
     """Seeds, timings, data, machine and versions are there, in plain JSON, at the present time."""
-    found = manifest("abc", {"run": 7}, {"fit": 1.5}, 3, {"kept": 9})
+    found = manifest("abc", {"run": 7}, {"fit": 1.5}, 3, {"kept": 9}, {"base": {"route": 0.5}})
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["schema"] == 1
     assert (found["config_hash"], found["seeds"], found["timings"]) == ("abc", {"run": 7}, {"fit": 1.5})
     assert (found["data"], found["machine"]["workers"]) == ({"kept": 9}, 3)
+    assert found["thinking_seconds"] == {"base": {"route": 0.5}}
     assert found["code_version"] == code_version()
     assert set(found["packages"]) == set(PACKAGES)
     assert found["packages"]["numpy"] == version("numpy")

@@ -35,12 +35,19 @@ MANIFEST = {
     "data": {"rows": 541909, "refused": {"no_user": 135080}},
 }
 EVALUATION = {
-    "schema": 1,
+    "schema": 2,
     "name": "open loop",
     "seed": 7,
+    "metrics": {
+        "hit_rate@30": {"group": "accuracy", "unit": "", "better": "higher", "definition": "hits among 30"},
+    },
+    "strata": {},
+    "control": "popularity",
+    "alpha": 0.05,
+    "held_out": 1200,
     "policies": {
-        "popularity": {"hit_rate@30": {"value": 0.2, "ci": [0.18, 0.22]}},
-        EVIL: {"hit_rate@30": {"value": None, "ci": None}},
+        "popularity": {"hit_rate@30": {"value": 0.2, "ci": [0.18, 0.22], "visits": 900}},
+        EVIL: {"hit_rate@30": {"value": None, "ci": None, "visits": 900}},
     },
     "comparisons": [
         {
@@ -50,6 +57,7 @@ EVALUATION = {
             "effect": 0.01,
             "ci": [-0.01, 0.03],
             "p_value": 0.4,
+            "visits": 900,
         }
     ],
     "requests": 900,
@@ -96,7 +104,7 @@ def results(
     ]
     days = ["2015-10-05", "2015-10-06", "2015-10-07"]
     return {
-        "schema": 1,
+        "schema": 2,
         "name": "a run",
         "seed": 7,
         "scenario": "item",

@@ -15,6 +15,7 @@ from experiments.run_directory import RESULTS
 from experiments.runner import phases_of
 from experiments.worlds import build_world
 from simulator.engine import VisitCount
+from simulator.parameters import Parameters
 from simulator.world import World
 
 COMPARISON = {
@@ -60,9 +61,9 @@ def every_user(finished: SimpleNamespace, arm: str) -> pl.DataFrame:
 
 
 def test_results_have_the_schema(finished: SimpleNamespace) -> None:
-    """What other programs read is there under its name, in version 1."""
+    """What other programs read is there under its name, in version 2."""
     results = finished.results
-    assert results["schema"] == 1
+    assert results["schema"] == 2
     assert (results["name"], results["seed"]) == ("small", 7)
     assert results["config_hash"] == config_hash(finished.config)
     assert list(results["arms"]) == list(finished.config.arms)
@@ -199,6 +200,28 @@ def test_only_changed_parameters_are_shown() -> None:
     assert changed_params(Arm.model_validate({"policy": "utility", "share": 0.5})) == {}
 
 
+class Inner(Parameters):
+    """A section of parameters."""
+
+    trees: int = 5
+    depth: int = 2
+
+
+class Outer(Parameters):
+    """Parameters with a section."""
+
+    inner: Inner = Inner()
+    on: tuple[str, ...] = ("weather",)
+
+
+def test_changed_parameters_of_a_section_are_named_by_their_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a section of parameters only what someone set is shown, under its path in the config."""
+    monkeypatch.setattr("experiments.results.policy_class", lambda name: SimpleNamespace(Params=Outer))
+    arm = Arm.model_validate({"policy": "utility", "share": 0.5})
+    params = {"inner": {"trees": 3, "depth": 2}, "on": ["weather", "trend"]}
+    assert changed_params(arm.model_copy(update={"params": params})) == {"inner.trees": 3, "on": ["weather", "trend"]}
+
+
 def test_context_strip_covers_warm_up_to_end(finished: SimpleNamespace, world: World) -> None:
     """Weather, occasions and trends have one value for each day shown, and only what is noticeable is listed."""
     context = finished.results["context"]
@@ -232,6 +255,8 @@ def test_lost_and_churned_users_are_passed_on(finished: SimpleNamespace, world: 
         under_arm=None,
         frontier={},
         diaries={},
+        thinking={},
+        warmup_thinking=None,
         visits=counts,
         churned=churned,
         assigned=dict.fromkeys(churned, 100),

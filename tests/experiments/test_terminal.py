@@ -54,9 +54,16 @@ EVALUATION = {
     "name": "open loop",
     "requests": 900,
     "users": 300,
+    "metrics": {
+        "hit_rate@30": {"group": "accuracy", "unit": "", "better": "higher", "definition": "hits among 30"},
+    },
+    "strata": {},
+    "control": "popularity",
+    "alpha": 0.05,
+    "held_out": 1200,
     "policies": {
-        "popularity": {"hit_rate@30": {"value": 0.2, "ci": [0.18, 0.22]}},
-        "[bold]uniform": {"hit_rate@30": {"value": None, "ci": None}},
+        "popularity": {"hit_rate@30": {"value": 0.2, "ci": [0.18, 0.22], "visits": 900}},
+        "[bold]uniform": {"hit_rate@30": {"value": 0.1, "ci": [0.08, 0.12], "visits": 900}},
     },
     "comparisons": [
         {
@@ -66,6 +73,7 @@ EVALUATION = {
             "effect": -0.1,
             "ci": [-0.2, -0.01],
             "p_value": 0.01,
+            "visits": 900,
         }
     ],
 }
@@ -112,13 +120,38 @@ def test_broken_assignment_is_told() -> None:
 def test_plain_terminals_get_plain_letters() -> None:
     """A terminal that knows only ASCII is not sent anything else."""
     assert shown(80, results(), "ascii").isascii()
-    assert "-0.1" in shown(80, EVALUATION, "ascii")
+    assert "-0.2000 to -0.0100" in shown(80, EVALUATION, "ascii")
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_an_evaluation_is_shown(width: int) -> None:
-    """Every policy has its value and interval, and each pair its difference."""
+    """The control has its value and interval, and every other policy its value and that of its difference."""
     text = shown(width, EVALUATION)
     assert max(map(len, text.splitlines())) <= width
-    for part in ("0.1800 to 0.2200", "[bold]uniform − popularity", "−0.1000", "0.010", "900 requests"):
+    for part in ("0.2000", "0.1800 to 0.2200", "[bold]uniform", "0.1000", "−0.2000 to −0.0100", "vs popularity"):
         assert part in text
+    assert "900 visits of 300 users, drawn from 1,200 held out" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_many_policies_and_metrics_stay_readable(width: int) -> None:
+    """Ten policies and a dozen metrics become small tables of whole columns that fit the terminal."""
+    policies = [f"policy_number_{number}" for number in range(10)]
+    metrics = [f"metric_{number}" for number in range(12)]
+    entry = {"value": 0.25, "ci": [0.2, 0.3], "visits": 900}
+    many = EVALUATION | {
+        "control": policies[0],
+        "policies": {policy: dict.fromkeys(metrics, entry) for policy in policies},
+        "metrics": {
+            metric: {"group": ("accuracy", "cost")[number % 2], "unit": "", "better": "", "definition": ""}
+            for number, metric in enumerate(metrics)
+        },
+        "comparisons": [],
+    }
+    text = shown(width, many)
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("0.2000 to 0.3000") == len(policies) * len(metrics)
+    for metric in metrics:
+        assert text.split().count(metric) == 1
+    for policy in policies:
+        assert text.split().count(policy) >= 2 * 6 // ((width - 18) // 19)

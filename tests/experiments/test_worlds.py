@@ -43,6 +43,18 @@ def test_strength_scales_every_need() -> None:
     assert np.array_equal(interests[0], interests[2])
 
 
+@pytest.mark.parametrize(("seen_days", "first"), [(None, 9), (4, 4), (0, 0)])
+def test_unseen_things_begin_after_the_history(seen_days: int | None, first: int) -> None:
+    """What is unseen is live from the day given on, and never where all days are history."""
+    config = GENERATED.model_copy(update={"unseen": ("halloween",)})
+    start = date(2015, 10, 20)
+    built = build_world(config, start=start, days=9, scenario="item", slots=7, seed=3, seen_days=seen_days)
+    context = built.world.environment.observed()
+    level = context.occasion_level[:, context.occasions.index("halloween")]
+    assert not level[:first].any()
+    assert level[first:].all()
+
+
 @pytest.mark.parametrize("missing", ["start", "days"])
 def test_generated_world_needs_its_days(missing: str) -> None:
     """A world made from a seed has no first day of its own; the message says what to give."""

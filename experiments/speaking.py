@@ -1,0 +1,57 @@
+"""How commands speak when something goes wrong: one line on standard error and an exit code.
+
+What the user can put right ends in exit code 2, without a traceback; Ctrl-C in 130; anything else is a defect and keeps
+its traceback.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from experiments.config import EvaluationConfig, ExperimentConfig
+    from experiments.run_directory import RunDirectory
+
+USER_ERROR: Final = 2
+INTERRUPTED: Final = 130
+
+
+class Place:
+    """Where a command writes, for the message of an interruption."""
+
+    path: Path | None = None
+
+    def open(self, out: Path | None, config: "ExperimentConfig | EvaluationConfig", force: bool) -> "RunDirectory":
+        """Open the run directory of a config."""
+        from experiments.config import resolved
+        from experiments.run_directory import RunDirectory
+
+        directory = RunDirectory.open(out, config.name, resolved(config), force=force)
+        self.path = directory.path
+        return directory
+
+
+@contextlib.contextmanager
+def speaking_plainly() -> Iterator[Place]:
+    """Turn what the user can put right into one line and exit code 2, and Ctrl-C into one line and 130."""
+    place = Place()
+    try:
+        from experiments.loading import UserError
+        from policies.language.errors import LanguageError
+        from simulator.datasets.interactions import DatasetError
+        from simulator.shards import WorkerDiedError
+
+        try:
+            yield place
+        except (UserError, DatasetError, LanguageError) as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(USER_ERROR) from error
+        except WorkerDiedError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        typer.echo(f"interrupted; nothing half-written in {place.path}" if place.path else "interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from error

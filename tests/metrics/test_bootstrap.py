@@ -1,0 +1,67 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metrics.bootstrap import complete_requests, paired_bootstrap
+
+
+def test_equal_policies_differ_by_exactly_nothing() -> None:
+    """The same values under two names have an effect and an interval of 0 and a p-value of 1."""
+    values = np.random.default_rng(1).random(500)
+    cluster = np.repeat(np.arange(100), 5)
+    found = paired_bootstrap({"a": values, "b": values.copy()}, cluster, replicates=200, seed=4)
+    assert found["comparisons"] == [{"a": "a", "b": "b", "effect": 0.0, "ci": [0.0, 0.0], "p_value": 1.0}]
+    assert found["policies"]["a"]["value"] == pytest.approx(values.mean())
+    assert found["policies"]["a"] == found["policies"]["b"]
+
+
+def test_bootstrap_resamples_users_and_not_requests() -> None:
+    """When users are constant the interval has the width for that many users, not for all their requests."""
+    rng = np.random.default_rng(2)
+    of_user = rng.normal(size=200)
+    cluster = np.repeat(np.arange(200), 10)
+    found = paired_bootstrap({"a": of_user[cluster], "b": np.zeros(2000)}, cluster, replicates=2000, seed=0)
+    lower, upper = found["comparisons"][0]["ci"]
+    assert upper - lower == pytest.approx(2 * 1.96 * of_user.std() / math.sqrt(200), rel=0.1)
+    assert found["comparisons"][0]["effect"] == pytest.approx(-of_user.mean())
+
+
+def test_bootstrap_finds_a_constant_gain_and_is_reproducible() -> None:
+    """Pairing removes what policies share: a constant gain is certain, with a p-value at its floor."""
+    values = np.random.default_rng(3).random(300)
+    arguments: dict[str, Any] = {"cluster": np.arange(300) // 3, "replicates": 99, "seed": 8, "alpha": 0.1}
+    policies = {"base": values, "better": values + 0.25, "worse": values - 0.25}
+    found = paired_bootstrap(policies, **arguments)
+    gain = found["comparisons"][0]
+    assert (gain["a"], gain["b"]) == ("base", "better")
+    assert gain["ci"] == pytest.approx([0.25, 0.25])
+    assert gain["p_value"] == pytest.approx(2 / 100)
+    assert [(row["a"], row["b"]) for row in found["comparisons"]] == [
+        ("base", "better"),
+        ("base", "worse"),
+        ("better", "worse"),
+    ]
+    assert found == paired_bootstrap(policies, **arguments)
+
+
+def test_requests_count_where_every_policy_has_a_value() -> None:
+    """One policy without a value takes a request out for all."""
+    values = {"a": np.array([0.0, np.nan, 1.0, 2.0]), "b": np.array([0.0, 1.0, np.nan, 2.0])}
+    assert complete_requests(values).tolist() == [True, False, False, True]
+
+
+def test_wrong_values_are_refused() -> None:
+    """Values that are not finite, other lengths and arguments out of range raise with the field's name."""
+    values, cluster = np.ones(3), np.arange(3)
+    with pytest.raises(ValueError, match=r"values_by_policy\.a: holds NaN"):
+        paired_bootstrap({"a": values * np.nan}, cluster)
+    with pytest.raises(ValueError, match=r"values_by_policy\.a: shape"):
+        paired_bootstrap({"a": values}, np.arange(2))
+    with pytest.raises(ValueError, match="replicates: 0"):
+        paired_bootstrap({"a": values}, cluster, replicates=0)
+    with pytest.raises(ValueError, match="alpha: 0"):
+        paired_bootstrap({"a": values}, cluster, alpha=0.0)
+    with pytest.raises(ValueError, match="cluster: no request"):
+        paired_bootstrap({}, np.array([]))
