@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/testbed run experiments/configs/quickstart.yaml
+	$(BIN)/testbed run experiments/configs/demo.yaml
 
 check test: $(STAMP)
 	$(BIN)/ruff format --check .
