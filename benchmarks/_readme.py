@@ -169,7 +169,8 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     blocks = {name: closed_loop(name) for name in ("quickstart", "contexts_off", "aa", "online_retail", "demo")}
-    blocks |= {name: intents(name) for name in ("intent", "online_retail_intent")}
+    measured = {case.split("/")[0] for case, _ in cases("experiments")}
+    blocks |= {name: intents(name) for name in ("intent", "online_retail_intent") if name in measured}
     blocks |= {"demo_thinking": thinking("demo")}
     blocks |= {"online_retail_replay": replay("online_retail_replay"), "simulator": simulator()}
     blocks |= {"allocation": allocation(), "allocation_arms": allocation_arms()}

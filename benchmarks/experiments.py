@@ -26,7 +26,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any, Final, NamedTuple
 
 import yaml
@@ -308,11 +307,13 @@ def others(file: Path, name: str) -> list[Case]:
     """What a file holds of the configs that were not run this time."""
     if not file.exists():
         return []
-    found = json.loads(file.read_text(encoding="utf-8"))["cases"]
-    known = {field.name for field in fields(Case) if field.init}
-    return [
-        Case(**{k: v for k, v in case.items() if k in known}) for case in found if case["case"].split("/")[0] != name
-    ]
+    kept = []
+    for case in json.loads(file.read_text(encoding="utf-8"))["cases"]:
+        if case["case"].split("/")[0] != name:
+            value, target = case["value"], case["target"]
+            at_most = target is not None and case["met"] == (value <= target)
+            kept.append(Case(case["case"], case["metric"], value, case["unit"], target, at_most))
+    return kept
 
 
 def show(
