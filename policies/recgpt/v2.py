@@ -129,11 +129,11 @@ class RecGPTV2(Agent):
         """See ``TagPolicy``: a text in the style chosen for the user, written with the job, of its day.
 
         Each user's text for an item is asked for, and counted, once a job; that two users with one style on one day
-        get one text is the generator's business.
+        get one text is the generator's business. Thoughts without a style, as a student's, get no texts.
         """
         signals = self.signals(replace(requests, day=self.thought_on(requests)))
         out = np.full(items.shape, -1, np.int32)
-        places = [(int(n), int(k)) for n, k in zip(*np.nonzero(items != NO_ITEM), strict=True)]
+        places = [(int(n), int(k)) for n, k in zip(*np.nonzero(items != NO_ITEM), strict=True) if thoughts.style[n]]
         keys = [(int(requests.user[n]), thoughts.style[n], signals[n].line(), int(items[n, k])) for n, k in places]
         new = {key: place for key, place in zip(keys, places, strict=True) if key not in self._told}
         if new:

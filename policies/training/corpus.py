@@ -69,7 +69,7 @@ class Corpus:
         if number < self.params.primer:
             lesson = course.teacher.lesson(number, plain=True)
             mined = tuple(task for task in lesson.tasks if task.kind == "interests")
-            return lesson_documents(replace(lesson, tasks=mined, alone=()), course.encoder, _ShortNames(course.catalog))
+            return lesson_documents(replace(lesson, tasks=mined, alone=()), course.encoder, ShortNames(course.catalog))
         kind, params = rng.random(), self.params
         encoder = course.encoder
         if kind < params.knowledge and self.questions:
@@ -83,7 +83,7 @@ class Corpus:
             chosen = rng.integers(0, len(self.entity_questions), params.signals_a_document)
             return [self._about(*self.entity_questions[k]) for k in chosen]
         if rng.random() < params.short_names:
-            return lesson_documents(course.teacher.lesson(number, plain=True), encoder, _ShortNames(course.catalog))
+            return lesson_documents(course.teacher.lesson(number, plain=True), encoder, ShortNames(course.catalog))
         return lesson_documents(course.teacher.lesson(number), encoder)
 
     def _about(self, item: int, asked: str, answer: str) -> Document:
@@ -107,7 +107,7 @@ class Corpus:
             yield from (f" {title}" for title in course.catalog.titles)
 
 
-class _ShortNames(dict[int, str]):
+class ShortNames(dict[int, str]):
     """Every item under its category's name."""
 
     def __init__(self, catalog: ObservedCatalog) -> None:

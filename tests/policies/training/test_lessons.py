@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from policies.recgpt.encoding import TextEncoder
 from policies.recgpt.wording import ROUTES, Entity
+from policies.training.corpus import ShortNames
 from policies.training.lessons import EXPERT_TAGS, ROUTE_TAGS, Lesson, Teacher, entities_of, themes_of
 from simulator.batches import DAY_SECONDS
 
@@ -70,6 +72,30 @@ def test_histories_end_before_the_morning(teacher: Teacher) -> None:
 def test_entities_are_items(lessons: list[Lesson], teacher: Teacher) -> None:
     """Items named in lessons exist."""
     assert all(0 <= item < teacher.evidence.catalog.items for lesson in lessons for item in entities_of(lesson))
+
+
+def test_short_names_stand_for_titles(teacher: Teacher, lessons: list[Lesson]) -> None:
+    """A lesson in short names holds the category names of its history's items and none of their titles."""
+    catalog = teacher.evidence.catalog
+    names = {item: catalog.category_names[catalog.category[item]] for item in range(catalog.items)}
+
+    class Letters:
+        """A tokenizer of characters."""
+
+        def encode(self, text: str) -> list[int]:
+            """Code points."""
+            return [ord(letter) for letter in text]
+
+    encoder = TextEncoder(Letters(), catalog.titles, 1 << 21)
+    told = [lesson for lesson in lessons if any(isinstance(part, Entity) for part in lesson.prefix)]
+    assert told
+    for short in (names, ShortNames(catalog)):
+        for lesson in told:
+            text = "".join(map(chr, encoder.full(lesson.prefix, short)))
+            for part in lesson.prefix:
+                if isinstance(part, Entity):
+                    assert names[part.item] in text
+                    assert catalog.titles[part.item] not in text
 
 
 def test_themes_cover_all_categories(teacher: Teacher) -> None:
