@@ -8,6 +8,7 @@
 import json
 import re
 import sys
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -120,6 +121,35 @@ def thinking(config: str) -> str:
     return "\n".join(rows)
 
 
+DESIGNS = ("v1_vs_v2_item", "v1_vs_v2_feed", "compression", "expert_count", "student", "distilled")
+
+
+def designs(configs: Sequence[str]) -> str:
+    """The table of experiments on designs: one row a treatment against its config's control."""
+    found = {case: value for (case, _), value in cases("experiments").items()}
+    rows = [
+        "| config | treatment | CTR | true CTR | true NER | true TV | prompt tokens | operations |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for config in configs:
+        mine = {case.split("/", 1)[1]: value for case, value in found.items() if case.startswith(f"{config}/")}
+        arms = list(dict.fromkeys(case.split("/")[0] for case in mine if case.endswith("/prompt_tokens")))
+        for arm in arms[1:]:
+            at = f"{arm}/" if len(arms) > 2 else ""
+            lift = "{} ({} to {})".format(
+                *(percent(mine[f"{at}ctr/{key}"]) for key in ("lift", "lift_low", "lift_high"))
+            )
+            truths = [mine.get(f"{at}{metric}/true_lift") for metric in METRICS]
+            told = ["" if truth is None else percent(truth) for truth in truths]
+            cost = [_over(mine[f"{arm}/{key}"], mine[f"{arms[0]}/{key}"]) for key in ("prompt_tokens", "flops")]
+            rows.append(f"| `{config}` | `{arm}` over `{arms[0]}` | " + " | ".join([lift, *told, *cost]) + " |")
+    return "\n".join(rows)
+
+
+def _over(value: float, base: float) -> str:
+    return f"x{value / base:.2f}" if base else ""
+
+
 def simulator() -> str:
     """The table of slates a CPU-second."""
     rows = ["| policy | slates per CPU-second |", "|---|---|"]
@@ -171,7 +201,7 @@ def main() -> None:
     blocks = {name: closed_loop(name) for name in ("quickstart", "contexts_off", "aa", "online_retail", "demo")}
     measured = {case.split("/")[0] for case, _ in cases("experiments")}
     blocks |= {name: intents(name) for name in ("intent", "online_retail_intent") if name in measured}
-    blocks |= {"demo_thinking": thinking("demo")}
+    blocks |= {"demo_thinking": thinking("demo"), "designs": designs([name for name in DESIGNS if name in measured])}
     blocks |= {"online_retail_replay": replay("online_retail_replay"), "simulator": simulator()}
     blocks |= {"allocation": allocation(), "allocation_arms": allocation_arms()}
     if len(sys.argv) > 1:

@@ -8,7 +8,8 @@ times a second on Linux): pages shared by several count once for each. The syste
 worker inherits that of the process that started it.
 
 What the experiments find depends on config and code alone; seconds depend on the machine and on who else uses it.
-Configs whose data file is missing are skipped, and said to be. Run from the repository's root:
+Answers of language models that the prompt cache holds are not computed again: ``testbed cache clear`` before, for what
+a first day takes. Configs whose data file is missing are skipped, and said to be. Run from the repository's root:
 
     python benchmarks/experiments.py --json benchmarks/results/experiments.json
 """
@@ -43,6 +44,12 @@ NAMES: Final = (
     "feed",
     "allocation",
     "demo",
+    "student",
+    "compression",
+    "expert_count",
+    "v1_vs_v2_item",
+    "v1_vs_v2_feed",
+    "distilled",
     "intent",
     "online_retail",
     "online_retail_replay",
@@ -52,7 +59,12 @@ FIRST: Final = "quickstart"
 """What somebody new runs first: it is run without compiled kernels as well."""
 
 BESIDE_PRIMARY: Final = ("ner", "tv")
-TARGETS: Final = {"quickstart": (90.0, 2.0), "demo": (300.0, None), "online_retail_intent": (1800.0, None)}
+TARGETS: Final = {
+    "quickstart": (90.0, 2.0),
+    "demo": (300.0, None),
+    "distilled": (600.0, None),
+    "online_retail_intent": (1800.0, None),
+}
 """Seconds and GiB at the most, by config."""
 
 GIB: Final = 1 << 30
@@ -178,11 +190,11 @@ def experiment_cases(name: str, results: Mapping[str, Any]) -> list[Case]:
 
 
 def evaluation_cases(name: str, evaluation: Mapping[str, Any]) -> list[Case]:
-    """Value and interval of each policy and metric."""
+    """Value and interval of each policy and metric; by stratum for hits only."""
     cases = []
     for policy, metrics in evaluation["policies"].items():
         for metric, found in metrics.items():
-            for part in ("", *evaluation["strata"]):
+            for part in ("", *(evaluation["strata"] if metric.startswith("hr@") else ())):
                 here = (found or {}).get(part) if part else found
                 if here is None or here["value"] is None:
                     continue
@@ -271,7 +283,12 @@ def main() -> None:
     parser.add_argument(
         "--only", metavar="NAME", choices=NAMES, help=f"one of {', '.join(NAMES)}; FILE keeps the others"
     )
+    parser.add_argument(
+        "--finished", metavar="DIR", type=Path, help="with --only: a finished run, read in place of one; no costs"
+    )
     options = parser.parse_args()
+    if options.finished is not None and options.only is None:
+        parser.error("--finished: needs --only NAME")
     where, console, workers = machine(), wide_console(), len(os.sched_getaffinity(0))
     costs: list[Case] = []
     cases: list[Case] = []
@@ -287,10 +304,13 @@ def main() -> None:
                 continue
             open_loop = said.get("kind") == "evaluation"
             command = "evaluate" if open_loop else "run"
-            if name == FIRST:
+            if options.finished is not None:
+                out = options.finished
+            elif name == FIRST:
                 first = measure(config, command, out.with_name("first"), workers, Path(folder) / "kernels")
                 costs.append(first_case(name, first))
-            costs += cost_cases(name, measure(config, command, out, workers))
+            if options.finished is None:
+                costs += cost_cases(name, measure(config, command, out, workers))
             file = out / ("evaluation.json" if open_loop else "results.json")
             found = json.loads(file.read_text(encoding="utf-8"))
             (evaluations if open_loop else experiments)[name] = found

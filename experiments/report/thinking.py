@@ -204,16 +204,25 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
     costs = spent(results)
     if not costs:
         return []
+    accounts = results["thinking"]
+    fidelities = {each.arm: accounts[each.arm].get("fidelity") or {} for each in costs}
+    overlap = {arm: found["overlap"] for arm, found in fidelities.items() if "overlap" in found}
     tokens = "; ".join(
         f"{each.arm} reads {words.number(each.whole.prompt_tokens)} ({words.number(each.whole.cached_tokens)} cached) "
         f"and writes {words.number(each.whole.generated_tokens)}"
         for each in costs
+        if each.arm not in overlap
     )
-    lines = [f"Tokens for each refresh of a user: {tokens}."]
+    lines = [f"Tokens for each refresh of a user: {tokens}."] if tokens else []
+    if overlap:
+        agreed = ", ".join(f"{arm} {words.number(share)}" for arm, share in overlap.items())
+        lines.append(f"Students of the language model think for some arms; share of their tags that are its: {agreed}.")
     by_arm = {each.arm: each.whole for each in costs}
     control = results["analysis"]["control"]
     for arm in ratio_arms(results):
         one, base = by_arm[arm], by_arm[control]
+        if arm in overlap or control in overlap:
+            continue
         lines.append(
             f"{arm} over {control}: prompt tokens {_ratio(one.prompt_tokens, base.prompt_tokens)}, generated tokens "
             f"{_ratio(one.generated_tokens, base.generated_tokens)}, operations {_ratio(one.gflops, base.gflops)} "

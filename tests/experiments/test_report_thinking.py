@@ -288,6 +288,17 @@ def test_fidelity_is_shown_of_a_distilled_reasoner() -> None:
     assert "How faithful the distilled reasoner is" not in page(given)
 
 
+def test_a_student_reads_no_tokens() -> None:
+    """For a distilled arm the terminal tells how far it agrees with its model, and no tokens and ratios."""
+    given = results()
+    given["thinking"]["new"]["fidelity"] = {"overlap": 0.599, "js_distance": 0.17}
+    said = " ".join(thinking.sentences(given))
+    assert "share of their tags that are its: new 0.5990." in said
+    assert "old reads 2,000" in said
+    assert "new reads" not in said
+    assert "new over old" not in said
+
+
 def test_changes_of_context_are_told_by_cause() -> None:
     """Where the schedule counts causes, those that made somebody due are named beside their sum."""
     given = results()
