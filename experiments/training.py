@@ -33,11 +33,11 @@ def train_language(
     """
     taxonomy = load_taxonomy()
     told = facts(taxonomy, config.knowledge, config.seed)
-    teachers = tuple(_teacher(world, config.seed, progress) for world in config.worlds)
+    teachers = tuple(_teacher(world, config, progress) for world in config.worlds)
     catalog = teachers[0].evidence.catalog
     curriculum = Curriculum(
         teachers=teachers,
-        judge=_teacher(config.judge, config.seed, progress) if config.judge is not None else None,
+        judge=_teacher(config.judge, config, progress) if config.judge is not None else None,
         sentences=sentences(told, config.sentences, config.seed),
         questions=questions(told, config.questions, config.seed),
         entity_questions=entity_questions(
@@ -64,23 +64,24 @@ def train_adaptor_for(config: TrainingConfig, model: Path, out: Path, progress: 
         out: folder; replaced whole when everything is done.
         progress: is told how far things are.
     """
-    teacher = _teacher(config.worlds[0], config.seed, progress)
+    teacher = _teacher(config.worlds[0], config, progress)
     catalog = teacher.evidence.catalog
     about = entity_questions(
         catalog.titles, catalog.category.tolist(), load_taxonomy(), config.entity_questions, config.seed
     )
-    judge = _teacher(config.judge, config.seed, progress) if config.judge is not None else None
+    judge = _teacher(config.judge, config, progress) if config.judge is not None else None
     curriculum = Curriculum((teacher,), judge, (), (), about)
     return adapt(curriculum, config.school, model, out, config.seed, progress.stage)
 
 
-def _teacher(world: TrainingWorld, seed: int, progress: Progress) -> Teacher:
+def _teacher(world: TrainingWorld, config: TrainingConfig, progress: Progress) -> Teacher:
     built = build_world(world.world, start=world.start, days=world.days, scenario="item", slots=10, seed=world.seed)
     with shard_pool(1) as pool:
         log, _ = play_or_read_history(built, world.days, world.seed, pool, progress)
     observed = built.world.environment.observed()
     evidence = Evidence(log, built.world.catalog.observed, built.world.population.observed, observed)
-    return Teacher(evidence, TagVocabulary.of(built.world.catalog.observed), seed + world.seed, load_taxonomy())
+    vocabulary = TagVocabulary.of(built.world.catalog.observed, config.modifiers)
+    return Teacher(evidence, vocabulary, config.seed + world.seed, load_taxonomy())
 
 
 def model_card(config: TrainingConfig, report: Report, command: str) -> str:

@@ -72,4 +72,7 @@ class TrainingConfig(Parameters):
     sentences: Annotated[int, Field(ge=0, description="general sentences")] = 20_000
     questions: Annotated[int, Field(ge=0, description="general questions")] = 20_000
     entity_questions: Annotated[int, Field(ge=0, description="questions about single items")] = 8_000
+    modifiers: Annotated[
+        int, Field(ge=0, description="words of titles that may stand before a category's name in a tag; 0: names alone")
+    ] = 0
     school: SchoolParams = SchoolParams()

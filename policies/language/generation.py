@@ -96,6 +96,8 @@ class Decoding:
         constraint: grammar of the answers, one for all prompts or one for each; its stop ends an answer too.
         temperature: 0 takes the likeliest token, above it tokens are drawn.
         stream: where draws come from, needed above 0.
+        no_repeat: so many tokens in a row stand in an answer once at most; 0 for no such rule. Small models that take
+            the likeliest token say the same again and again without it.
 
     Raises:
         ValueError: a number is out of range, or tokens are to be drawn and there is no stream.
@@ -106,11 +108,14 @@ class Decoding:
     constraint: ListConstraint | Sequence[ListConstraint] | None = None
     temperature: float = 0.0
     stream: Stream | None = None
+    no_repeat: int = 0
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         if self.max_tokens < 1:
             raise ValueError(f"decoding.max_tokens: {self.max_tokens} (at least 1)")
+        if self.no_repeat < 0 or self.no_repeat == 1:
+            raise ValueError(f"decoding.no_repeat: {self.no_repeat} (0, or 2 and more)")
         if self.temperature < 0:
             raise ValueError(f"decoding.temperature: {self.temperature} (0 or more)")
         if self.temperature > 0 and self.stream is None:
@@ -238,6 +243,7 @@ class Generator:
             decoding.max_tokens,
             tuple(sorted(decoding.stop)),
             (decoding.temperature, int(decoding.stream.key)) if drawn and decoding.stream else None,
+            *((decoding.no_repeat,) if decoding.no_repeat else ()),
         )
         fingerprint, soft = language.fingerprint, self.soft.fingerprint if self.soft else ""
         found = []
@@ -423,6 +429,9 @@ class _Batch:
         logits = self.generator.forward(torch.from_numpy(self.ids), self.cache, self.mask, self.positions)
         for step in range(decoding.max_tokens):
             live = self.live
+            if decoding.no_repeat:
+                again = (torch.from_numpy(part) for part in repeats(written[live, :step], decoding.no_repeat))
+                logits[tuple(part.to(self.device) for part in again)] = -torch.inf
             tokens = self._choose(logits[: len(live)], draws[live], step)
             going = ~ended[live] & ~stops[tokens] & (tokens != own[live])
             written[live[going], step] = tokens[going]
@@ -487,6 +496,24 @@ class _Batch:
         held = self.held[:, : self.seen]
         mask = self.generator.masks.reading(held, 1) if self.behind is None else self.behind[..., : self.seen]
         return self.generator.forward(torch.from_numpy(rows), self.cache, mask, held[:, -1:])
+
+
+def repeats(written: Ints, count: int) -> tuple[Ints, Ints]:
+    """Tokens that would make ``count`` tokens in a row stand in a row a second time.
+
+    Args:
+        written: tokens so far, int64 [rows, tokens].
+        count: length of what may not come again, at least 2.
+
+    Returns:
+        Rows and tokens, int64 [found]; a pair may come several times.
+    """
+    step = written.shape[1]
+    if step < count:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    runs = np.lib.stride_tricks.sliding_window_view(written, count, axis=1)
+    row, place = np.nonzero((runs[:, :, :-1] == written[:, None, step - count + 1 :]).all(axis=-1))
+    return row, runs[row, place, -1]
 
 
 def _bytes(states: States) -> int:

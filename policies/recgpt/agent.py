@@ -88,12 +88,12 @@ class Agent(TagPolicy):
     ) -> None:
         """See ``TagPolicy``: load the model, read the tags off the catalogue."""
         params: AgentParams = self.params
+        self.catalog = catalog
+        self.vocabulary = TagVocabulary.of(catalog, params.modifiers)
         if params.train is not None:
             self.settings = train_on_log(
-                params.train, params.language, log, catalog, users, context, self.seed, self.say
+                params.train, params.language, log, catalog, users, context, self.vocabulary, self.seed, self.say
             )
-        self.catalog = catalog
-        self.vocabulary = TagVocabulary.of(catalog)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the model: another process loads its own."""
@@ -213,11 +213,11 @@ class Agent(TagPolicy):
         return tags, answers, invalid
 
     def ask_text(
-        self, prompts: Sequence[Prompt], role: str, most_tokens: int
+        self, prompts: Sequence[Prompt], role: str, most_tokens: int, no_repeat: int = 0
     ) -> tuple[list[str], list[tuple[int, ...]]]:
         """Ask for a line of text: the words, and their ids."""
         language = self.language
-        answers = self.generator.complete(prompts, Decoding(max_tokens=most_tokens, stop=ends_of(language)), role)
+        answers = self.generator.complete(prompts, Decoding(most_tokens, ends_of(language), no_repeat=no_repeat), role)
         decode = language.tokenizer.decode
         return [decode(list(answer)).split(STOP)[0].strip() for answer in answers], answers
 

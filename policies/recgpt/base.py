@@ -74,6 +74,9 @@ class TagPolicyParams(Parameters):
     language: LanguageSettings = LanguageSettings()
     distilled: DistilledParams = DistilledParams()
     tags: Annotated[int, Field(ge=1, description="tags kept of a user")] = 30
+    modifiers: Annotated[
+        int, Field(ge=0, description="words of titles that may stand before a category's name in a tag; 0: names alone")
+    ] = 0
     constrained: Annotated[bool, Field(description="the model can write valid tags only")] = True
     cognitive: Annotated[int, Field(ge=1, description="cognitive candidates of a visit")] = 20
     explained: Annotated[int, Field(ge=0, description="best cognitive candidates that get an explanation")] = 6

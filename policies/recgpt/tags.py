@@ -1,4 +1,4 @@
-"""Tags: "modifier core word", what language policies predict in place of items.
+"""Tags: "modifier core word", or the core word alone: what language policies predict in place of items.
 
 The core word of a tag is the name of a category, the modifier a word that the shop's own titles use for it. The
 vocabulary is read off the catalogue's titles; it knows no user, no log and no language model.
@@ -14,9 +14,6 @@ import numpy as np
 
 from policies.thoughts import NO_TAG
 from simulator.batches import Ints32, ObservedCatalog, ReadOnlyArrays
-
-MODIFIERS: Final = 12
-"""Most frequent modifiers kept for each category."""
 
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 _JOINING: Final = frozenset(
@@ -41,7 +38,7 @@ class TagVocabulary(ReadOnlyArrays):
     of_item: Ints32
 
     @classmethod
-    def of(cls, catalog: ObservedCatalog, modifiers: int = MODIFIERS) -> "TagVocabulary":
+    def of(cls, catalog: ObservedCatalog, modifiers: int) -> "TagVocabulary":
         """Read the tags off the titles of a catalogue.
 
         A modifier is a word of three letters or more that titles write small, that is no part of a category's name

@@ -140,7 +140,7 @@ class RecGPTV2(Agent):
                 Prompt((), self.encoder.full(explanation_task(key[1], signals[n], key[3])))
                 for key, (n, _) in new.items()
             ]
-            texts, written = self.ask_text(asked, "explainer", TEXT_TOKENS)
+            texts, written = self.ask_text(asked, "explainer", TEXT_TOKENS, no_repeat=2)
             none = np.zeros(len(asked), np.int64)
             self.book(Bill.of(len(asked)), np.arange(len(asked)), "explainer", _read(asked), none, lengths(written))
             for key, text in zip(new, texts, strict=True):

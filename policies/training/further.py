@@ -24,6 +24,7 @@ def train_on_log(
     catalog: ObservedCatalog,
     users: ObservedUsers,
     context: ObservedContext,
+    vocabulary: TagVocabulary,
     seed: int,
     say: Say,
 ) -> LanguageSettings:
@@ -43,10 +44,11 @@ def train_on_log(
         folder_fingerprint(start),
         str(seed),
         *catalog.titles,
+        *vocabulary.texts,
     )
     out = default_path().parent / "models" / name
     if not out.is_dir():
-        teacher = Teacher(Evidence(log, catalog, users, context), TagVocabulary.of(catalog), seed)
+        teacher = Teacher(Evidence(log, catalog, users, context), vocabulary, seed)
         questions = [
             (item, "What is it?", catalog.category_names[category])
             for item, category in enumerate(catalog.category)

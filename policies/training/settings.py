@@ -23,7 +23,7 @@ class TinyModelParams(Parameters):
 class SftParams(Parameters):
     """How long and how fast to train."""
 
-    steps: Annotated[int, Field(ge=1, description="optimiser steps")] = 3000
+    steps: Annotated[int, Field(ge=1, description="optimiser steps")] = 2600
     rows: Annotated[int, Field(ge=1, description="rows of tokens a step")] = 6
     length: Annotated[int, Field(ge=32, description="tokens of a row")] = 512
     learning_rate: Positive = Field(default=3e-3, description="peak of AdamW's, for embeddings, norms and biases")

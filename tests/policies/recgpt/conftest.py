@@ -48,7 +48,7 @@ class Arithmetic(TagPolicy):
     ) -> None:
         """Read the tags off the catalogue."""
         self.catalog = catalog
-        self.vocabulary = TagVocabulary.of(catalog)
+        self.vocabulary = TagVocabulary.of(catalog, 12)
         self.asked: list[tuple[int, int]] = []
         self._texts: list[str] = []
 
@@ -103,7 +103,7 @@ class Arithmetic(TagPolicy):
 @pytest.fixture(scope="session")
 def vocabulary(world: World) -> TagVocabulary:
     """The tags of the small world's catalogue."""
-    return TagVocabulary.of(world.catalog.observed)
+    return TagVocabulary.of(world.catalog.observed, 12)
 
 
 @pytest.fixture(scope="session")

@@ -34,4 +34,4 @@ def evidence() -> Evidence:
 @pytest.fixture(scope="session")
 def teacher(evidence: Evidence) -> Teacher:
     """A teacher on that log."""
-    return Teacher(evidence, TagVocabulary.of(evidence.catalog), 11, load_taxonomy())
+    return Teacher(evidence, TagVocabulary.of(evidence.catalog, 12), 11, load_taxonomy())

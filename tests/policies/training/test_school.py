@@ -103,7 +103,17 @@ def test_going_on_from_a_model_on_a_log(founded: tuple[Path, Report], teacher: T
         told.append(name)
         return silent(name, steps)
 
-    arguments = (params, settings, evidence.log, evidence.catalog, evidence.users, evidence.context, 4, say)
+    arguments = (
+        params,
+        settings,
+        evidence.log,
+        evidence.catalog,
+        evidence.users,
+        evidence.context,
+        teacher.vocabulary,
+        4,
+        say,
+    )
     taught = train_on_log(*arguments)
     assert load_language(taught).fingerprint != load_language(settings).fingerprint
     assert "training the language model" in told
