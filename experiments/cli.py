@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from experiments.run_directory import RunDirectory
     from simulator.parameters import Parameters
 
+# Read when OpenMP is loaded, by what commands import: threads that wait for work leave the core to other processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 _Config = TypeVar("_Config", "ExperimentConfig", "EvaluationConfig")
 
 app = typer.Typer(
@@ -248,9 +251,10 @@ def _load(path: Path, overrides: list[str] | None, model: type[_Config]) -> _Con
 
 def _workers(workers: int | None) -> int:
     from experiments.loading import UserError
+    from simulator.shards import cores
 
     if workers is None:
-        return len(os.sched_getaffinity(0))
+        return cores()
     if workers < 1:
         raise UserError(f"--workers: {workers}; use at least 1")
     return workers

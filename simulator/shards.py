@@ -6,6 +6,7 @@ sent to another process is the shard's part of the world and its guests; nothing
 
 import multiprocessing
 import multiprocessing.queues
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -38,9 +39,15 @@ def cut(users: int, workers: int) -> list[Ints]:
     return [np.ascontiguousarray(rows) for rows in np.array_split(np.arange(users, dtype=np.int64), shards)]
 
 
-def _start_worker(ticks: "multiprocessing.queues.SimpleQueue[int]") -> None:
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker(ticks: "multiprocessing.queues.SimpleQueue[int]", threads: int) -> None:
     global _ticks
     _ticks = ticks
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch is loaded, which comes later
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
 
 
@@ -69,7 +76,8 @@ class ShardPool:
             # Spawned, not forked: a forked child of a process with OpenMP threads can hang.
             context = multiprocessing.get_context("spawn")
             self._queue = context.SimpleQueue()
-            self._executor = ProcessPoolExecutor(workers, context, _start_worker, (self._queue,))
+            threads = max(1, cores() // workers)
+            self._executor = ProcessPoolExecutor(workers, context, _start_worker, (self._queue, threads))
 
     def map(self, work: Callable[[TaskT, Tick], ResultT], tasks: Sequence[TaskT], tick: Tick) -> list[ResultT]:
         """Results of ``work(task, tick)`` in the order of the tasks.

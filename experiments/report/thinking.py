@@ -236,6 +236,20 @@ def warmup_sentence(results: Mapping[str, Any]) -> str:
     )
 
 
+def fitting_sentences(results: Mapping[str, Any]) -> list[str]:
+    """What the model was asked before an arm began: for calibration, and for the lessons of a student."""
+    accounts = results.get("thinking") or {}
+    said = []
+    for arm in arms(results):
+        roles = ((accounts[arm].get("fitting") or {}).get("roles") or {}).values()
+        calls = sum(role["calls"] for role in roles)
+        if calls:
+            tokens = sum(role["prompt_tokens"] + role["generated_tokens"] for role in roles)
+            gflops = words.count(sum(role["flops"] for role in roles) / _GIGA)
+            said.append(f"{arm}: {words.count(calls)} calls, {words.count(tokens)} tokens, {gflops} GFLOP.")
+    return said
+
+
 def causes(day: Mapping[str, Any]) -> str:
     """How many users each change of context made due, a user once for each; empty where that is not told."""
     told = [key for key in day if key.startswith("due_") and key not in ("due_age", "due_change")]

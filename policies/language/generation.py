@@ -66,10 +66,24 @@ class Prompt:
     Attributes:
         prefix: token ids, entities' among them; may be empty.
         suffix: token ids that follow; may be empty where the prefix is not.
+        keep: first tokens of the prefix that stay where the window is too short: what follows them goes, oldest first.
     """
 
     prefix: Tokens
     suffix: Tokens
+    keep: int = 0
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A prefix that several prompts share: its tokens, and how many of them stay (see ``Prompt``)."""
+
+    tokens: Tokens
+    keep: int
+
+    def asked(self, suffix: Tokens) -> Prompt:
+        """The prompt that goes on with ``suffix``."""
+        return Prompt(self.tokens, suffix, self.keep)
 
 
 @dataclass(frozen=True)
@@ -249,7 +263,8 @@ class Generator:
             )
         if len(prefix) > room:
             self.ledger.truncated += 1
-            prefix = prefix[len(prefix) - room :]
+            keep = min(prompt.keep, room)
+            prefix = prefix[:keep] + prefix[len(prefix) - (room - keep) :]
         return prefix, suffix
 
     def _entities(self, tokens: Tokens) -> bool:

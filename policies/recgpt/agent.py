@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from policies.language.constraint import ListConstraint, Trie
-from policies.language.generation import Decoding, Generator, Prompt
+from policies.language.generation import Beginning, Decoding, Generator, Prompt
 from policies.language.model import Language, load_language
 from policies.language.prompt_cache import PromptCache, default_path
 from policies.recgpt.base import TagPolicy, TagPolicyParams
@@ -20,6 +20,7 @@ from policies.recgpt.encoding import TextEncoder
 from policies.recgpt.explanation import Texts
 from policies.recgpt.tags import TagVocabulary
 from policies.recgpt.wording import (
+    HEAD,
     HISTORY_EVENTS,
     STOP,
     Signals,
@@ -144,6 +145,16 @@ class Agent(TagPolicy):
         before = events[2] < day * DAY_SECONDS
         items, kinds, times = (part[before][-HISTORY_EVENTS:] for part in events)
         return prefix_text(profile_words(requests.users, at), history_text(items, kinds, times, day))
+
+    def tokens_of(self, text: Text) -> tuple[int, ...]:
+        """Profile and behaviour in tokens, items by their titles."""
+        return self.encoder.full(text)
+
+    def beginning(self, requests: Requests, row: int) -> Beginning:
+        """What every call about the user of a request begins with; where it is too long, the oldest events go first."""
+        _ = self.generator
+        text = self.history(requests, row)
+        return Beginning(self.tokens_of(text), len(self.tokens_of(text[:HEAD])))
 
     def signals(self, requests: Requests) -> list[Signals]:
         """The day in words for each request."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from policies.language.generation import Prompt
+from policies.language.generation import Beginning, Prompt
 from policies.recgpt.agent import interleaved
 from policies.recgpt.planner import Words
 from policies.recgpt.wording import Signals, arbiter_task
@@ -18,7 +18,7 @@ def union_of(proposed: Sequence[Sequence[int]], category: Sequence[int]) -> list
 
 
 def arbiter_prompts(
-    prefixes: Sequence[tuple[int, ...]],
+    prefixes: Sequence[Beginning],
     signals: Sequence[Signals],
     unions: Sequence[Sequence[int]],
     texts: Sequence[str],
@@ -27,9 +27,6 @@ def arbiter_prompts(
 ) -> list[Prompt]:
     """What the arbiter is asked: the context again, the proposals, and how many to keep."""
     return [
-        Prompt(
-            prefix,
-            encoder.words(arbiter_task(signal, [texts[tag] for tag in union], min(wanted, len(union)))),
-        )
+        prefix.asked(encoder.words(arbiter_task(signal, [texts[tag] for tag in union], min(wanted, len(union)))))
         for prefix, signal, union in zip(prefixes, signals, unions, strict=True)
     ]

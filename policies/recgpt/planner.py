@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from policies.language.generation import Prompt
+from policies.language.generation import Beginning, Prompt
 from policies.recgpt.wording import EVERYDAY, Signals, planner_task, read_personas
 
 PERSONA_TOKENS: Final = 28
@@ -19,11 +19,11 @@ class Words(Protocol):
 
 
 def planner_prompts(
-    prefixes: Sequence[tuple[int, ...]], signals: Sequence[Signals], experts: int | None, encoder: Words
+    prefixes: Sequence[Beginning], signals: Sequence[Signals], experts: int | None, encoder: Words
 ) -> list[Prompt]:
     """What the planner is asked for each user; without a number it decides itself how many personas there are."""
     return [
-        Prompt(prefix, encoder.words(planner_task(signal, experts)))
+        prefix.asked(encoder.words(planner_task(signal, experts)))
         for prefix, signal in zip(prefixes, signals, strict=True)
     ]
 

@@ -10,7 +10,6 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from policies.language.generation import Prompt
 from policies.recgpt.agent import Agent, AgentParams, Bill, interleaved, lengths
 from policies.recgpt.explanation import fixed_template
 from policies.recgpt.wording import ROUTES, route_task
@@ -44,9 +43,9 @@ class RecGPTV1(Agent):
         routes = params.routes
         _ = self.generator
         signals = self.signals(requests)
-        prefixes = [self.encoder.full(self.history(requests, row)) for row in range(len(requests))]
+        prefixes = [self.beginning(requests, row) for row in range(len(requests))]
         prompts = [
-            Prompt(prefix, self.encoder.words(route_task(route, signal)))
+            prefix.asked(self.encoder.words(route_task(route, signal)))
             for prefix, signal in zip(prefixes, signals, strict=True)
             for route in routes
         ]

@@ -20,7 +20,7 @@ from policies.recgpt.compression import entity_tokens
 from policies.recgpt.experts import expert_prompts
 from policies.recgpt.explanation import STYLE_TOKENS, TEXT_TOKENS
 from policies.recgpt.planner import MOST_PERSONAS, PERSONA_TOKENS, planned, planner_prompts
-from policies.recgpt.wording import explanation_task, profile_words, style_task
+from policies.recgpt.wording import Text, explanation_task, profile_words, style_task
 from policies.registry import register_policy
 from policies.thoughts import NO_TAG, Thoughts, padded
 from simulator.batches import NO_ITEM, Ints32, Requests
@@ -56,10 +56,10 @@ class RecGPTV2(Agent):
         _ = self.generator
         signals = self.signals(requests)
         profiles = [profile_words(requests.users, int(row)) for row in requests.row]
-        prefixes = [self.encode_history(requests, row) for row in range(n)]
+        prefixes = [self.beginning(requests, row) for row in range(n)]
         everyone = np.arange(n)
         bill = Bill.of(n)
-        prefix_length = np.array([len(prefix) for prefix in prefixes], np.int64)
+        prefix_length = np.array([len(prefix.tokens) for prefix in prefixes], np.int64)
 
         experts = None if params.experts == "adaptive" else int(params.experts)
         asked = planner_prompts(prefixes, signals, experts, self.encoder)
@@ -85,7 +85,7 @@ class RecGPTV2(Agent):
         styles, style_depth = [""] * n, np.zeros(n, np.int64)
         if params.explained:
             asked = [
-                Prompt(prefix, self.encoder.words(style_task(signal)))
+                prefix.asked(self.encoder.words(style_task(signal)))
                 for prefix, signal in zip(prefixes, signals, strict=True)
             ]
             styles, written = self.ask_text(asked, "style", STYLE_TOKENS)
@@ -119,11 +119,9 @@ class RecGPTV2(Agent):
         super().begin(rows)
         self._told: dict[tuple[int, str, str, int], int] = {}
 
-    def encode_history(self, requests: Requests, row: int) -> tuple[int, ...]:
-        """Profile and behaviour of a request's user in tokens, items as one each unless compression is off."""
-        _ = self.generator
-        text = self.history(requests, row)
-        return self.encoder.hybrid(text) if self.params.compression else self.encoder.full(text)
+    def tokens_of(self, text: Text) -> tuple[int, ...]:
+        """Items as one token each, unless compression is off."""
+        return self.encoder.hybrid(text) if self.params.compression else super().tokens_of(text)
 
     def explain(self, requests: Requests, items: Ints32, tags: Ints32, thoughts: Thoughts) -> Ints32:
         """See ``TagPolicy``: a text in the style chosen for the user, written with the job, of its day.

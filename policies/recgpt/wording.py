@@ -16,6 +16,8 @@ from simulator.taxonomy import AGE_BANDS, GENDERS, HOUSEHOLDS
 
 HISTORY_EVENTS: Final = 16
 """Last interactions that a prompt tells of."""
+HEAD: Final = 2
+"""First parts of a prefix, ahead of the interactions: who it is about, and that a history follows."""
 TOPICS_TOLD: Final = 6
 """Strongest trends that a prompt tells of."""
 

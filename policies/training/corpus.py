@@ -6,7 +6,7 @@ behaviour, contexts and general text). Knows no model; the n-th document is the 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -33,6 +33,10 @@ class Course:
     teacher: Teaches
     encoder: TextEncoder
     catalog: ObservedCatalog
+
+
+PRIMER: Final = ("interests", "route/habits")
+"""Tasks of the first lessons: those that a history answers."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,11 @@ class Corpus:
         """What stands at a place of the stream: a lesson's documents, or one of general text."""
         rng = np.random.default_rng([self.seed, number])
         course = self.courses[number % len(self.courses)]
-        if number < self.params.primer:
-            lesson = course.teacher.lesson(number, plain=True)
-            mined = tuple(task for task in lesson.tasks if task.kind == "interests")
-            return lesson_documents(replace(lesson, tasks=mined, alone=()), course.encoder, ShortNames(course.catalog))
-        kind, params = rng.random(), self.params
-        encoder = course.encoder
+        kind, params, encoder = rng.random(), self.params, course.encoder
+        if number < params.primer:
+            if kind < params.primer_entities and self.entity_questions:
+                return self._asked(rng)
+            return self._lesson(course, number, rng, 1.0 if number < params.primer // 2 else params.short_names, PRIMER)
         if kind < params.knowledge and self.questions:
             chosen = rng.integers(0, len(self.questions), params.signals_a_document)
             pairs = [self.questions[k] for k in chosen]
@@ -80,11 +83,23 @@ class Corpus:
             chosen = rng.integers(0, len(self.sentences), params.signals_a_document)
             return [sentence_document(encoder.words(self.sentences[k] + STOP)) for k in chosen]
         if kind < params.knowledge + params.sentences + params.entities and self.entity_questions:
-            chosen = rng.integers(0, len(self.entity_questions), params.signals_a_document)
-            return [self._about(*self.entity_questions[k]) for k in chosen]
-        if rng.random() < params.short_names:
-            return lesson_documents(course.teacher.lesson(number, plain=True), encoder, ShortNames(course.catalog))
-        return lesson_documents(course.teacher.lesson(number), encoder)
+            return self._asked(rng)
+        return self._lesson(course, number, rng, params.short_names)
+
+    def _lesson(
+        self, course: Course, number: int, rng: np.random.Generator, short: float, kinds: tuple[str, ...] = ()
+    ) -> list[Document]:
+        """A lesson, items by short names with that probability, else by titles; some kinds of its tasks, or all."""
+        plain = bool(rng.random() < short)
+        lesson = course.teacher.lesson(number, plain=plain)
+        if kinds:
+            lesson = replace(lesson, tasks=tuple(task for task in lesson.tasks if task.kind in kinds), alone=())
+        return lesson_documents(lesson, course.encoder, ShortNames(course.catalog) if plain else None)
+
+    def _asked(self, rng: np.random.Generator) -> list[Document]:
+        """Questions about items of the first course."""
+        chosen = rng.integers(0, len(self.entity_questions), self.params.signals_a_document)
+        return [self._about(*self.entity_questions[k]) for k in chosen]
 
     def _about(self, item: int, asked: str, answer: str) -> Document:
         encoder = self.courses[0].encoder

@@ -98,9 +98,10 @@ def teach_further(curriculum: Curriculum, params: SchoolParams, start: Path, out
     tokenizer = PreTrainedTokenizerFast.from_pretrained(start, local_files_only=True)
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(
-        start, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-    )
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            start, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
     return _teach(curriculum, params, tokenizer, model, out, seed, say, None, None)
 
 

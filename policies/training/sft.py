@@ -1,7 +1,7 @@
 """Supervised training of a small causal language model on packed lessons.
 
 Muon for the matrices of the layers (Jordan et al. 2024; torch.optim.Muon), AdamW for embeddings, norms and biases
-(Loshchilov and Hutter 2019), warm-up and a cosine to a tenth, loss on the learned tokens only. Steps decide when it
+(Loshchilov and Hutter 2019), warm-up and a cosine to a fiftieth, loss on the learned tokens only. Steps decide when it
 ends, so that a run repeats; a time limit may end it earlier, which is then not repeatable to the bit.
 """
 
@@ -136,7 +136,7 @@ def optimizers_of(
 
 
 def rate_at(done: float, warm_up: float) -> float:
-    """Share of the peak learning rate at a share of the training done: linear up, cosine down to a tenth."""
+    """Share of the peak learning rate at a share of the training done: linear up, cosine down to a fiftieth."""
     if done < warm_up:
         return (done + 1e-3) / (warm_up + 1e-3)
-    return 0.55 + 0.45 * math.cos(math.pi * (done - warm_up) / max(1.0 - warm_up, 1e-9))
+    return 0.51 + 0.49 * math.cos(math.pi * (done - warm_up) / max(1.0 - warm_up, 1e-9))

@@ -263,6 +263,17 @@ def test_the_warm_up_and_long_prompts_are_told() -> None:
     assert "12 prompts were longer than the model" in text
 
 
+def test_what_fitting_asked_of_the_model_is_told_apart() -> None:
+    """Calls made before the experiment are summed over roles and told for each arm that made some, and for no other."""
+    given = results()
+    assert thinking.fitting_sentences(given) == []
+    assert "moments of the log were thought about" not in page(given)
+    role = {"calls": 700, "prompt_tokens": 9000, "cached_tokens": 0, "generated_tokens": 1000, "flops": 3 * 10**9}
+    given["thinking"]["new"]["fitting"] = {"roles": {"planner": role, "arbiter": role}, "jobs": {}, "truncated": 0}
+    assert thinking.fitting_sentences(given) == ["new: 1,400 calls, 20,000 tokens, 6 GFLOP."]
+    assert "new: 1,400 calls, 20,000 tokens, 6 GFLOP." in page(given)
+
+
 def test_fidelity_is_shown_of_a_distilled_reasoner() -> None:
     """Every measure of a student has its name and value; without a student there is no such heading."""
     given = results()

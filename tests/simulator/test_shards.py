@@ -37,6 +37,10 @@ def tick_often(task, tick):
         tick()
 
 
+def threads(task, tick):
+    return os.environ.get("OMP_NUM_THREADS")
+
+
 def refuse(task, tick):
     if task == 1:
         raise ValueError(f"task: {task}")
@@ -140,6 +144,17 @@ def test_other_processes_answer_as_this_one_does(pool: ShardPool, tasks: ModuleT
         with shard_pool(1) as alone:
             assert alone.map(tasks.double, some, here) == [2 * task for task in some]
         assert ticks.count == here.count == 3 * len(some)
+
+
+def test_workers_share_the_cores(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each worker computes with its part of the cores, one at least, unless the environment says otherwise."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("simulator.shards.cores", lambda: 5)
+    with shard_pool(2) as two:
+        assert two.map(tasks.threads, [0], Ticks()) == ["2"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with shard_pool(2) as told:
+        assert told.map(tasks.threads, [0], Ticks()) == ["7"]
 
 
 def test_more_ticks_than_a_pipe_holds_all_arrive(pool: ShardPool, tasks: ModuleType) -> None:

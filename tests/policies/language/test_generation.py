@@ -251,13 +251,17 @@ def test_a_grammar_without_stop_among_the_stops_still_ends(tiny_language: Langua
 
 
 def test_a_long_prompt_loses_its_oldest_tokens(tiny_language: Language) -> None:
-    """What does not fit the window must go from the prefix's beginning, and be counted."""
+    """What does not fit must go from the prefix, oldest first and behind what is kept, and be counted."""
     prefix, suffix = _drawn(1, 600), _drawn(2, 30)
     generator = _generator(tiny_language)
     found = generator.complete([Prompt(prefix, suffix), Prompt(prefix[:50], suffix)], Decoding(12, ()), "role")
     assert generator.ledger.truncated == 1
     kept = prefix[600 - (512 - 12 - 30) :]
     assert found[0] == _generator(tiny_language).complete([Prompt(kept, suffix)], Decoding(12, ()), "role")[0]
+    headed = prefix[:40] + prefix[600 - (512 - 12 - 30 - 40) :]
+    same = _generator(tiny_language).complete([Prompt(headed, suffix)], Decoding(12, ()), "role")
+    assert generator.complete([Prompt(prefix, suffix, keep=40)], Decoding(12, ()), "role") == same
+    assert generator.ledger.truncated == 2
     grammar = ListConstraint(Trie([(3, 4)]), 50, 51)
     before = generator.ledger.truncated
     generator.complete([Prompt(prefix[:470], suffix)], Decoding(200, (), grammar), "role")

@@ -129,12 +129,26 @@ def test_compression_shortens_what_is_read(
     full = agent("recgpt_v2", expert_tags=5, compression=False)
     requests = ask(ROWS)
     hybrid = v2[0]
-    long = np.array([len(full.encode_history(requests, row)) for row in range(len(ROWS))])
-    short = np.array([len(hybrid.encode_history(requests, row)) for row in range(len(ROWS))])
+    long = np.array([len(full.beginning(requests, row).tokens) for row in range(len(ROWS))])
+    short = np.array([len(hybrid.beginning(requests, row).tokens) for row in range(len(ROWS))])
     met = requests.history.count[ROWS] > 0
     assert met.any()
     assert (short[met] < long[met]).all()
     assert (short[~met] == long[~met]).all()
+
+
+def test_the_profile_stays_where_the_window_is_too_short(
+    v2: tuple[Agent, Thoughts], agent: Callable[..., Agent], ask: Callable[..., Requests]
+) -> None:
+    """What a prefix keeps is who it is about and that a history follows: all that comes before the oldest event."""
+    requests = ask(ROWS)
+    for policy in (v2[0], agent("recgpt_v1")):
+        for row in range(len(ROWS)):
+            beginning = policy.beginning(requests, row)
+            assert 0 < beginning.keep <= len(beginning.tokens)
+            kept = policy.language.tokenizer.decode(list(beginning.tokens[: beginning.keep]))
+            assert kept.startswith("Shopper: ")
+            assert kept.endswith(("History:", "History: none.\n"))
 
 
 @pytest.mark.parametrize(("experts", "most"), [(1, 1), (2, 2), ("adaptive", 5)])

