@@ -18,7 +18,7 @@ class Precision:
     """How many bytes a number takes, and which peak its products run at.
 
     Attributes:
-        name: also that of the peak, ``bf16`` or ``fp8``.
+        name: also that of the peak, ``bf16``, ``fp8`` or ``fp32``.
         weight_bytes, kv_bytes, activation_bytes: of one weight, one key or value, one activation.
     """
 
@@ -31,6 +31,9 @@ class Precision:
 BF16: Final = Precision("bf16", 2, 2, 2)
 FP8: Final = Precision("fp8", 1, 1, 2)
 """Weights, keys and values in 8 bits, products at the 8-bit peak, activations handed on in 16 bits."""
+
+FP32: Final = Precision("fp32", 4, 4, 4)
+"""What processors compute in here. No card of the table is served in it, so it is none of ``PRECISIONS``."""
 
 PRECISIONS: Final = {each.name: each for each in (BF16, FP8)}
 
@@ -46,6 +49,7 @@ class Accelerator:
         bandwidth: of its memory, bytes a second.
         memory: bytes.
         source: where these figures are printed.
+        fp32_flops: peak of dense 32-bit products; None where nobody asks for it.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Accelerator:
     bandwidth: float
     memory: float
     source: str
+    fp32_flops: float | None = None
 
     def peak(self, precision: Precision) -> float:
         """Operations a second at this precision.
@@ -63,6 +68,8 @@ class Accelerator:
         """
         if precision.name == "bf16":
             return self.bf16_flops
+        if precision.name == "fp32" and self.fp32_flops is not None:
+            return self.fp32_flops
         if precision.name != "fp8":
             raise ServingError(f"precision: {precision.name}; known are {', '.join(sorted(PRECISIONS))}")
         if self.fp8_flops is None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from simulator.serving.cluster import kv_capacity
@@ -7,6 +9,7 @@ from simulator.serving.hardware import (
     ACCELERATORS,
     BF16,
     FP8,
+    FP32,
     GIBIBYTE,
     H20,
     H100,
@@ -42,6 +45,13 @@ def test_peak_of_a_precision() -> None:
         A100.peak(FP8)
     with pytest.raises(ServingError, match="precision: fp4; known are bf16, fp8"):
         H100.peak(Precision("fp4", 1, 1, 1))
+
+
+def test_a_processor_has_the_peak_that_it_is_given() -> None:
+    """32-bit products have a peak where one is stated, and none of the table's cards states one."""
+    assert replace(H20, fp32_flops=1e11).peak(FP32) == 1e11
+    with pytest.raises(ServingError, match="precision: fp32; known are bf16, fp8"):
+        H20.peak(FP32)
 
 
 def test_tokens_that_fit_beside_the_weights() -> None:
