@@ -18,6 +18,8 @@ from simulator.serving.errors import ServingError
 from simulator.serving.figures import figures
 from simulator.serving.hardware import Accelerator, accelerator
 from simulator.serving.planner import (
+    BASE,
+    TOGETHER,
     WARM_UP,
     Saving,
     Scenario,
@@ -125,7 +127,7 @@ def _sized(serving: Serving, cluster: Cluster, job: JobShape, seed: int, where: 
     except ServingError as error:
         raise ServingError(f"serving.{error} ({where})") from None
     found = plan.figures
-    gpus = max(plan.gpus, keeping_up(serving, found.gpu_seconds_busy_per_job))
+    gpus = max(plan.gpus, keeping_up(serving, cluster, job))
     if gpus > plan.gpus:
         served = serve(replace(cluster, pool=replace(cluster.pool, instances=gpus)), workload)
         found = figures(served, slo, WARM_UP)
@@ -158,16 +160,14 @@ def _sized(serving: Serving, cluster: Cluster, job: JobShape, seed: int, where: 
     }
 
 
-def keeping_up(serving: Serving, busy: float) -> int:
-    """Cards that are busy all the time at the peak rate.
+def keeping_up(serving: Serving, cluster: Cluster, job: JobShape) -> int:
+    """Cards that would be busy all the time at the peak rate if they read in full chunks and wrote in full batches.
 
     A promise over a simulated peak of some minutes may be kept by fewer, while a queue grows that would break it later.
-
-    Args:
-        serving: for its rate.
-        busy: card seconds a refresh.
     """
-    return ceil(serving.rate * busy)
+    reading = serving.rate * len(job.calls) / prefill_qps(cluster, job)
+    writing = serving.rate * sum(call.output for call in job.calls) / decode_tps(cluster, job)
+    return ceil(reading + writing) if cluster.decode is None else ceil(reading) + ceil(writing)
 
 
 def prefill_qps(cluster: Cluster, job: JobShape) -> float:
@@ -205,7 +205,7 @@ def decode_tps(cluster: Cluster, job: JobShape) -> float:
     written = sum(call.output for call in calls)
     context = round(sum((call.shared + call.own + call.output / 2) * call.output for call in calls) / written)
     held = sum(call.shared + call.own + call.output for call in calls)
-    if cluster.prefix_cache:
+    if cluster.prefix_cache and cluster.decode is None:
         held -= sum(call.shared for call in calls) - max(call.shared for call in calls)
     room = kv_capacity(cluster.shape, cluster.precision, card, cluster.usable_memory)
     batch = max(1, min(pool.max_calls, room * len(calls) // held))
@@ -295,7 +295,18 @@ def _waterfall(serving: Serving, card: str, control: RowPlan, treatment: RowPlan
         bars = waterfall(base, savings, serving.slo.slo(), serving.most)
     except ServingError as error:
         raise ServingError(f"serving.{error} (waterfall, {card})") from None
-    sizes = [max(bar.gpus, keeping_up(serving, bar.gpu_seconds_busy)) for bar in bars]
+    together = base
+    for saving in savings.values():
+        together = saving(together)
+    clusters = {BASE: base, **{name: saving(base) for name, saving in savings.items()}, TOGETHER: together}
+    jobs = {
+        HIERARCHY: _with_context(treatment.job, full),
+        COMPRESSION: _with_context(control.job, _context(treatment.job)),
+        TOGETHER: treatment.job,
+    }
+    sizes = [
+        max(bar.gpus, keeping_up(serving, clusters[bar.name].cluster, jobs.get(bar.name, control.job))) for bar in bars
+    ]
     return [
         {
             "saving": bar.name,
