@@ -15,7 +15,7 @@ from experiments.timing_config import Against, Serving
 from experiments.timing_plans import RowPlan
 from simulator.serving.cluster import Cluster, kv_capacity, serve
 from simulator.serving.errors import ServingError
-from simulator.serving.figures import figures
+from simulator.serving.figures import Figures, Slo, figures
 from simulator.serving.hardware import Accelerator, accelerator
 from simulator.serving.planner import (
     BASE,
@@ -126,11 +126,8 @@ def _sized(serving: Serving, cluster: Cluster, job: JobShape, seed: int, where: 
         plan = least_gpus(cluster, workload, slo, serving.most)
     except ServingError as error:
         raise ServingError(f"serving.{error} ({where})") from None
-    found = plan.figures
     gpus = max(plan.gpus, keeping_up(serving, cluster, job))
-    if gpus > plan.gpus:
-        served = serve(replace(cluster, pool=replace(cluster.pool, instances=gpus)), workload)
-        found = figures(served, slo, WARM_UP)
+    found = plan.figures if gpus == plan.gpus else _on(gpus, cluster, workload, slo)
     card = cluster.pool.accelerator
     busy = found.gpu_seconds_busy_per_job
     provisioned = gpus * DAY / serving.users_a_day
@@ -161,13 +158,14 @@ def _sized(serving: Serving, cluster: Cluster, job: JobShape, seed: int, where: 
 
 
 def keeping_up(serving: Serving, cluster: Cluster, job: JobShape) -> int:
-    """Cards that would be busy all the time at the peak rate if they read in full chunks and wrote in full batches.
+    """Cards that full chunks of prompts alone, or full batches of answers alone, keep busy all the time at the peak.
 
     A promise over a simulated peak of some minutes may be kept by fewer, while a queue grows that would break it later.
+    It is a lower bound: one pool may hide writing behind reading, and never does so wholly.
     """
     reading = serving.rate * len(job.calls) / prefill_qps(cluster, job)
     writing = serving.rate * sum(call.output for call in job.calls) / decode_tps(cluster, job)
-    return ceil(reading + writing) if cluster.decode is None else ceil(reading) + ceil(writing)
+    return ceil(max(reading, writing)) if cluster.decode is None else ceil(reading) + ceil(writing)
 
 
 def prefill_qps(cluster: Cluster, job: JobShape) -> float:
@@ -304,20 +302,30 @@ def _waterfall(serving: Serving, card: str, control: RowPlan, treatment: RowPlan
         COMPRESSION: _with_context(control.job, _context(treatment.job)),
         TOGETHER: treatment.job,
     }
-    sizes = [
-        max(bar.gpus, keeping_up(serving, clusters[bar.name].cluster, jobs.get(bar.name, control.job))) for bar in bars
-    ]
-    return [
-        {
-            "saving": bar.name,
-            "projected_gpus": gpus,
-            "projected_gpus_saved": 1 - gpus / sizes[0],
-            "projected_gpu_seconds_busy_per_refresh": bar.gpu_seconds_busy,
-            "projected_busy_saved": bar.saved_busy,
-            "step_time_error": bar.model_error,
-        }
-        for bar, gpus in zip(bars, sizes, strict=True)
-    ]
+    found: list[dict[str, Any]] = []
+    for bar in bars:
+        scenario = clusters[bar.name]
+        gpus = max(bar.gpus, keeping_up(serving, scenario.cluster, jobs.get(bar.name, control.job)))
+        busy = bar.gpu_seconds_busy
+        if gpus > bar.gpus and scenario.cluster.decode is None:
+            busy = _on(gpus, scenario.cluster, scenario.workload, serving.slo.slo()).gpu_seconds_busy_per_job
+        first = found[0] if found else None
+        found.append(
+            {
+                "saving": bar.name,
+                "projected_gpus": gpus,
+                "projected_gpus_saved": 1 - gpus / first["projected_gpus"] if first else 0.0,
+                "projected_gpu_seconds_busy_per_refresh": busy,
+                "projected_busy_saved": 1 - busy / first["projected_gpu_seconds_busy_per_refresh"] if first else 0.0,
+                "step_time_error": bar.model_error,
+            }
+        )
+    return found
+
+
+def _on(gpus: int, cluster: Cluster, workload: Workload, slo: Slo) -> Figures:
+    """Figures of one pool of so many cards."""
+    return figures(serve(replace(cluster, pool=replace(cluster.pool, instances=gpus)), workload), slo, WARM_UP)
 
 
 def _context(job: JobShape) -> int:
