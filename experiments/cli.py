@@ -180,10 +180,14 @@ def report(
 ) -> None:
     """Write a complete run's report again, from its stored results."""
     with speaking_plainly():
+        from experiments.loading import UserError
         from experiments.report import write_report
-        from experiments.run_directory import RunDirectory
+        from experiments.run_directory import TIMING, RunDirectory
 
-        typer.echo(f"report: {write_report(RunDirectory.existing(run))}")
+        directory = RunDirectory.existing(run)
+        if (run / TIMING).is_file():
+            raise UserError(f"{run}: holds a timing, which has no report; `testbed time {run}/config.yaml --out {run}`")
+        typer.echo(f"report: {write_report(directory)}")
 
 
 @app.command(epilog="[bold]Example[/bold]\n\ntestbed validate my.yaml --set arms.treatment.policy=utility")

@@ -124,11 +124,20 @@ def test_a_complete_run_is_shown_again(found: Callable[..., dict[str, Any]], mon
     assert "plan long is not measured" in words
 
 
+def test_a_timing_has_no_report_but_is_shown(found: Callable[..., dict[str, Any]]) -> None:
+    """The command for reports must say how a timing is shown, and its own config shows it."""
+    found()
+    refused = CliRunner().invoke(app, ["report", "run"])
+    assert refused.exit_code == 2
+    assert "`testbed time run/config.yaml --out run`" in refused.stderr
+    assert "Modelled, not measured" in _run("run/config.yaml", "--out", "run").stdout
+
+
 def test_parts_may_be_left_out(found: Callable[..., dict[str, Any]]) -> None:
     """Without measuring, modelling or the report there are plans alone, and they are printed."""
     left = found("--set", "measure=null", "--set", "serving=null", "--set", "paper=null")
     assert (left["measured"], left["projected"], left["paper"]) == (None, [], None)
-    assert _run("small.yaml", "--out", "run", "--set", "measure=null", "--set", "serving=null", "--set", "paper=null")
+    assert "Modelled" not in _run("run/config.yaml", "--out", "run").stdout
 
 
 def test_tables_are_ascii_and_fit(found: Callable[..., dict[str, Any]]) -> None:
