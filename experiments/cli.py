@@ -18,6 +18,7 @@ from rich.table import Table
 from experiments.cache_command import cache_app
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
+from experiments.time_command import EXAMPLE, time
 from experiments.train_command import train_app
 
 # Commands import what they call: numba, lightgbm and polars take seconds to load, and `--help` need not wait.
@@ -43,6 +44,7 @@ data_app = typer.Typer(help="Fetch public data sets to build worlds from.", no_a
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(cache_app, name="cache")
+app.command(name="time", epilog=EXAMPLE)(time)
 
 
 class Kind(StrEnum):
@@ -51,6 +53,7 @@ class Kind(StrEnum):
     experiment = "experiment"
     evaluation = "evaluation"
     training = "training"
+    timing = "timing"
 
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; see experiments/configs.")]
@@ -177,10 +180,14 @@ def report(
 ) -> None:
     """Write a complete run's report again, from its stored results."""
     with speaking_plainly():
+        from experiments.loading import UserError
         from experiments.report import write_report
-        from experiments.run_directory import RunDirectory
+        from experiments.run_directory import TIMING, RunDirectory
 
-        typer.echo(f"report: {write_report(RunDirectory.existing(run))}")
+        directory = RunDirectory.existing(run)
+        if (run / TIMING).is_file():
+            raise UserError(f"{run}: holds a timing, which has no report; `testbed time {run}/config.yaml --out {run}`")
+        typer.echo(f"report: {write_report(directory)}")
 
 
 @app.command(epilog="[bold]Example[/bold]\n\ntestbed validate my.yaml --set arms.treatment.policy=utility")
@@ -190,11 +197,16 @@ def validate(config: ConfigPath, overrides: Overrides = None) -> None:
         from experiments.config import resolved
         from experiments.loading import load_config
         from experiments.run_directory import default_path
+        from experiments.timing_config import TimingConfig
         from experiments.training_config import TrainingConfig
 
         checked = load_config(config, overrides or ())
         if isinstance(checked, TrainingConfig):
             typer.echo(f"{config}: valid; `testbed train language {config} --out DIR` would follow it")
+            return
+        if isinstance(checked, TimingConfig):
+            place = default_path(checked.name, checked.resolved)
+            typer.echo(f"{config}: valid; `testbed time` would write {place}")
             return
         command = "run" if checked.kind == Kind.experiment else "evaluate"
         place = default_path(checked.name, resolved(checked))
@@ -244,7 +256,8 @@ def _load(path: Path, overrides: list[str] | None, model: type[_Config]) -> _Con
 
     config = load_config(path, overrides or ())
     if not isinstance(config, model):
-        command = {Kind.experiment: "run", Kind.evaluation: "evaluate"}.get(Kind(config.kind), "train language")
+        commands = {Kind.experiment: "run", Kind.evaluation: "evaluate", Kind.timing: "time"}
+        command = commands.get(Kind(config.kind), "train language")
         raise UserError(f"{path}: its kind is {config.kind}; use `testbed {command} {path}`")
     return config
 

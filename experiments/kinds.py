@@ -3,12 +3,14 @@
 from typing import Final
 
 from experiments.config import EvaluationConfig, ExperimentConfig
+from experiments.timing_config import TimingConfig
 from experiments.training_config import TrainingConfig
 
-Config = ExperimentConfig | EvaluationConfig | TrainingConfig
+Config = ExperimentConfig | EvaluationConfig | TrainingConfig | TimingConfig
 
-CONFIG_KINDS: Final[dict[str, type[ExperimentConfig] | type[EvaluationConfig] | type[TrainingConfig]]] = {
+CONFIG_KINDS: Final[dict[str, type[Config]]] = {
     "experiment": ExperimentConfig,
     "evaluation": EvaluationConfig,
     "training": TrainingConfig,
+    "timing": TimingConfig,
 }

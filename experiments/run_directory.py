@@ -23,6 +23,7 @@ CONFIG: Final = "config.yaml"
 MANIFEST: Final = "manifest.json"
 RESULTS: Final = "results.json"
 EVALUATION: Final = "evaluation.json"
+TIMING: Final = "timing.json"
 REPORT: Final = "report.html"
 USER_DAYS: Final = "user_days.parquet"
 COUNTERFACTUALS: Final = "counterfactuals.parquet"
@@ -98,7 +99,7 @@ class RunDirectory:
         return (self.path / MANIFEST).is_file()
 
     def read_results(self, name: str = RESULTS) -> dict[str, Any]:
-        """What ``results.json``, or ``evaluation.json``, holds.
+        """What ``results.json``, ``evaluation.json`` or ``timing.json`` holds.
 
         Raises:
             UserError: if it is missing or damaged.
@@ -162,7 +163,7 @@ class RunDirectory:
 
     def _discard(self) -> None:
         """Remove an earlier run and nothing else; the manifest first, so that it never looks complete."""
-        for name in (MANIFEST, RESULTS, EVALUATION, REPORT, USER_DAYS, COUNTERFACTUALS):
+        for name in (MANIFEST, RESULTS, EVALUATION, TIMING, REPORT, USER_DAYS, COUNTERFACTUALS):
             (self.path / name).unlink(missing_ok=True)
         for name in (PARTS, LOG):
             shutil.rmtree(self.path / name, ignore_errors=True)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from policies.language.flops import ModelShape, causal_flops
 from simulator.batches import Ints
+from simulator.serving.transformer import ModelShape, causal_flops
 
 
 @dataclass

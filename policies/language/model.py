@@ -23,8 +23,8 @@ from transformers.utils import logging
 
 from policies.language.attention import use_steady_attention
 from policies.language.errors import LanguageError
-from policies.language.flops import ModelShape, shape_of
 from simulator.parameters import Parameters
+from simulator.serving.transformer import ModelShape, shape_of
 
 __all__ = [
     "BUILTIN",

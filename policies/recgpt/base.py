@@ -18,7 +18,6 @@ from policies.contextual import weighted_sum
 from policies.examples import draw_examples, halves
 from policies.features import Tables, logged_features, rank_requests
 from policies.language.embedder import Embedder, make_embedder
-from policies.language.flops import ModelShape
 from policies.language.ledger import Ledger
 from policies.language.model import LanguageSettings, load_language
 from policies.recgpt.calibration import (
@@ -58,6 +57,7 @@ from simulator.batches import (
 )
 from simulator.environment.context import ObservedContext
 from simulator.parameters import Parameters
+from simulator.serving.transformer import ModelShape
 from simulator.streams import Stream
 
 _ALL = 1 << 62

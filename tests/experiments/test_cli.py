@@ -272,7 +272,7 @@ def test_data_says_what_was_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["evaluate"], ["report"], ["validate"], ["schema"], ["policies"], ["data"]]
+    "command", [[], ["run"], ["evaluate"], ["report"], ["validate"], ["schema"], ["policies"], ["data"], ["time"]]
 )
 def test_help_of_every_command(command: list[str]) -> None:
     """Every command explains itself."""

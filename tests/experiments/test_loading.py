@@ -79,6 +79,9 @@ def test_shipped_configs_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert config.kind == "training"
         return
     assert config.name == path.stem
+    if path.stem.startswith("cost"):
+        assert config.kind == "timing"
+        return
     assert config.kind == ("evaluation" if path.stem.endswith(("replay", "intent")) else "experiment")
 
 
@@ -127,8 +130,8 @@ def test_contexts_off_is_the_quickstart_without_context() -> None:
             "horizon.start: '2015-02-30' is not a date; write year, month and day, as in 2015-10-05",
         ),
         (["world.users=.inf"], "world.users: inf must be a finite number"),
-        (["kind=party"], "kind: 'party' is unknown; use one of experiment, evaluation, training"),
-        (["kind=[a]"], "kind: ['a'] is unknown; use one of experiment, evaluation, training"),
+        (["kind=party"], "kind: 'party' is unknown; use one of experiment, evaluation, training, timing"),
+        (["kind=[a]"], "kind: ['a'] is unknown; use one of experiment, evaluation, training, timing"),
         (["seed"], "--set 'seed': write path.to.key=value, as in --set world.users=2000"),
         (["a..b=1"], "--set 'a..b=1': write path.to.key=value, as in --set world.users=2000"),
         (["seed.x=1"], "--set seed.x: seed is 7, not a mapping; set seed as a whole"),

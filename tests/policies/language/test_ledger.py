@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.language.flops import ModelShape, causal_flops
 from policies.language.ledger import Ledger
+from simulator.serving.transformer import ModelShape, causal_flops
 
 SHAPE = ModelShape(layers=2, width=32, heads=4, kv_heads=1, head_dim=8, ffn=64, vocabulary=100)
 CALLS = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500), st.integers(0, 60)), max_size=8)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from policies.language.embedder import Embedder
-from policies.language.flops import ModelShape
 from policies.recgpt.base import TagPolicy, TagPolicyParams
 from policies.recgpt.tags import TagVocabulary
 from policies.recgpt.towers import TowerParams, Towers, fit_towers
 from policies.thoughts import Thoughts
 from simulator.batches import InteractionLog, Ints32, ObservedCatalog, ObservedUsers, Requests
 from simulator.environment.context import ObservedContext
+from simulator.serving.transformer import ModelShape
 from simulator.world import World
 
 HISTORY_DAYS = 16

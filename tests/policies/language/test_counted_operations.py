@@ -3,13 +3,11 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, DynamicCache, GPT2Config
 
-from policies.language.flops import ModelShape, causal_flops, shape_of, square_flops
 from policies.language.model import Language
+from simulator.serving.transformer import ModelShape, causal_flops, shape_of, square_flops
 
 SHAPE = ModelShape(layers=3, width=64, heads=4, kv_heads=2, head_dim=16, ffn=96, vocabulary=400)
 
@@ -53,14 +51,6 @@ def test_both_counts_are_those_of_torch(tiny_language: Language, past: int, new:
     """The formulas must agree to the digit with torch's own counter, told how attention is counted."""
     assert causal_flops(tiny_language.shape, new, past, logits) == _counted(tiny_language, past, new, logits, True)
     assert square_flops(tiny_language.shape, new, past, logits) == _counted(tiny_language, past, new, logits, False)
-
-
-@given(st.integers(0, 300), st.integers(0, 200), st.integers(0, 200))
-def test_reading_in_two_parts_costs_the_same(past: int, first: int, second: int) -> None:
-    """Tokens read behind a cache must cost what they cost when all are read at once."""
-    whole = causal_flops(SHAPE, first + second, past, 2)
-    assert whole == causal_flops(SHAPE, first, past, 1) + causal_flops(SHAPE, second, past + first, 1)
-    assert whole <= square_flops(SHAPE, first + second, past, 2)
 
 
 def test_shape_is_read_off_a_configuration(tiny_folder: Path) -> None:

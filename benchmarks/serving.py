@@ -1,0 +1,101 @@
+"""How many requests the serving model plays a CPU-second, and what it says of them.
+
+A request is one model call, from its release to its last token. Its cost includes what lies between: queueing, routing,
+every iteration of every instance, memory, the prefix cache, transfers, the figures at the end. Times are CPU-seconds of
+one thread, the middle of several runs after one that warms up. A run of ``STEPS_AHEAD = 1`` shows what planning many
+iterations at once saves; both end in the same bytes. The model is Qwen3-8B on H20s, with step times that are assumed,
+not measured: the figures of the cluster say what the model makes of these jobs, and nothing about a real one. Run from
+the repository's root:
+
+    python benchmarks/serving.py --json benchmarks/results/serving.json
+"""
+
+import os
+import sys
+from pathlib import Path
+
+# Read once, when the libraries load.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
+# This folder is first on the path of a script, and its simulator.py would hide the package of that name.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from statistics import median
+from typing import Final
+
+from benchmarks._bench import Case, arguments, cpu_seconds, finish, machine
+from simulator.serving import instance
+from simulator.serving.autoscale import Autoscale
+from simulator.serving.cluster import Cluster, serve
+from simulator.serving.figures import figures
+from simulator.serving.hardware import H20
+from simulator.serving.link import Link
+from simulator.serving.pool import Pool
+from simulator.serving.transformer import QWEN3_8B
+from simulator.serving.workload import CallShape, JobShape, Workload, draw_workload, parallel_job, planned_job
+
+SEED: Final = 20_250
+JOBS: Final = 1_500
+RUNS: Final = 3
+VARIATION: Final = 0.3
+TARGET: Final = 2_000.0
+"""Requests a CPU-second; public simulators of serving state 211 to 320."""
+
+ROUTES: Final = parallel_job(calls=4, shared=4000, own=96, output=64)
+AGENTS: Final = planned_job(CallShape(68, 32, 700), CallShape(90, 64), 3, CallShape(256, 32, 700))
+LINK: Final = Link(50e9, 1e-4)
+
+
+def scenarios() -> dict[str, tuple[Cluster, Workload]]:
+    """Clusters and workloads by name, each loaded well but not beyond what it can serve."""
+
+    def drawn(rate: float, shape: JobShape = ROUTES) -> Workload:
+        return draw_workload(shape, rate, JOBS, SEED, VARIATION)
+
+    one, eight = Pool(H20, 1), Pool(H20, 8)
+    scaled = Pool(H20, 1, autoscale=Autoscale(8, 12.0, startup_seconds=30.0))
+    return {
+        "4 parallel routes, 8 cards": (Cluster(QWEN3_8B, eight), drawn(5.0)),
+        "4 parallel routes, 8 cards, no prefix cache": (Cluster(QWEN3_8B, eight, prefix_cache=False), drawn(1.5)),
+        "4 parallel routes, 6 + 2 cards": (Cluster(QWEN3_8B, Pool(H20, 6), Pool(H20, 2), LINK), drawn(3.5)),
+        "4 parallel routes, 1 to 8 cards": (Cluster(QWEN3_8B, scaled), drawn(3.0)),
+        "planner, 3 experts, arbiter, 8 cards": (Cluster(QWEN3_8B, eight), drawn(20.0, AGENTS)),
+        "planner, 3 experts, arbiter, 1 card": (Cluster(QWEN3_8B, one), drawn(2.0, AGENTS)),
+    }
+
+
+def measure(name: str, cluster: Cluster, workload: Workload) -> list[Case]:
+    """One scenario."""
+
+    def play() -> None:
+        figures(serve(cluster, workload), warm_up=0.1)
+
+    play()
+    rate = workload.calls / median(cpu_seconds(play) for _ in range(RUNS))
+    ahead, instance.STEPS_AHEAD = instance.STEPS_AHEAD, 1
+    try:
+        stepwise = workload.calls / cpu_seconds(play)
+    finally:
+        instance.STEPS_AHEAD = ahead
+    served = serve(cluster, workload)
+    found = figures(served, warm_up=0.1)
+    return [
+        Case(name, "requests a CPU-second", rate, "1/s", TARGET),
+        Case(name, "requests a CPU-second, one iteration at a time", stepwise, "1/s"),
+        Case(name, "iterations a request", sum(pool.steps for pool in served.pools) / workload.calls, ""),
+        Case(name, "cards busy", 100 * found.gpu_seconds_busy / found.gpu_seconds_provisioned, "%"),
+        Case(name, "card seconds a job, busy", found.gpu_seconds_busy_per_job, "s"),
+        Case(name, "job, middle", found.job.p50, "s"),
+        Case(name, "job, 99th percentile", found.job.p99, "s"),
+        Case(name, "MFU, busy", 100 * found.mfu_busy, "%"),
+    ]
+
+
+def main() -> None:
+    """Measure, print, and write if asked to."""
+    options = arguments(__doc__).parse_args()
+    cases = [case for name, (cluster, workload) in scenarios().items() for case in measure(name, cluster, workload)]
+    finish("serving", cases, machine(), options.json, "The serving model")
+
+
+if __name__ == "__main__":
+    main()
