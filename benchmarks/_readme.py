@@ -201,7 +201,9 @@ def main() -> None:
     blocks = {name: closed_loop(name) for name in ("quickstart", "contexts_off", "aa", "online_retail", "demo")}
     measured = {case.split("/")[0] for case, _ in cases("experiments")}
     blocks |= {name: intents(name) for name in ("intent", "online_retail_intent") if name in measured}
-    blocks |= {"demo_thinking": thinking("demo"), "designs": designs([name for name in DESIGNS if name in measured])}
+    blocks |= {"demo_thinking": thinking("demo")}
+    if found := [name for name in DESIGNS if name in measured]:
+        blocks |= {"designs": designs(found)}
     blocks |= {"online_retail_replay": replay("online_retail_replay"), "simulator": simulator()}
     blocks |= {"allocation": allocation(), "allocation_arms": allocation_arms()}
     if len(sys.argv) > 1:
