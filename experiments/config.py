@@ -33,7 +33,8 @@ _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SHARE_TOLERANCE: Final = 1e-9
 
 
-def _slug(value: str) -> str:
+def slug(value: str) -> str:
+    """A name as it is, if files and pages can be called by it; else a ValueError that says what may."""
     if not _SLUG.fullmatch(value):
         raise ValueError(f"{value!r} is not a usable name; use up to 64 of a-z, 0-9, _ and -, a letter or digit first")
     return value
@@ -282,13 +283,13 @@ class ExperimentConfig(Parameters):
     @field_validator("name")
     @classmethod
     def _name_is_slug(cls, name: str) -> str:
-        return _slug(name)
+        return slug(name)
 
     @field_validator("arms")
     @classmethod
     def _arms_share_all(cls, arms: dict[str, Arm]) -> dict[str, Arm]:
         for name in arms:
-            _slug(name)
+            slug(name)
         if len(arms) < 2:
             raise ValueError(f"{len(arms)} given; a comparison needs at least 2")
         total = math.fsum(arm.share for arm in arms.values())
@@ -363,13 +364,13 @@ class EvaluationConfig(Parameters):
     @field_validator("name")
     @classmethod
     def _name_is_slug(cls, name: str) -> str:
-        return _slug(name)
+        return slug(name)
 
     @field_validator("policies")
     @classmethod
     def _policy_names(cls, policies: dict[str, PolicyChoice]) -> dict[str, PolicyChoice]:
         for name in policies:
-            _slug(name)
+            slug(name)
         return policies
 
     @field_validator("metrics")

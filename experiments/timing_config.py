@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from experiments.config import GeneratedWorld, PolicyChoice, _slug
+from experiments.config import GeneratedWorld, PolicyChoice, slug
 from simulator.parameters import Parameters, Positive
 from simulator.serving.figures import Price, Slo
 from simulator.serving.hardware import accelerator
@@ -224,13 +224,13 @@ class TimingConfig(Parameters):
     @field_validator("name")
     @classmethod
     def _name_is_slug(cls, name: str) -> str:
-        return _slug(name)
+        return slug(name)
 
     @field_validator("plans")
     @classmethod
     def _plan_names(cls, plans: dict[str, Plan]) -> dict[str, Plan]:
         for name in plans:
-            _slug(name)
+            slug(name)
         return plans
 
     @field_validator("rows")
