@@ -202,6 +202,10 @@ def read_personas(text: str) -> list[str]:
     return list(dict.fromkeys(part for part in found if part))
 
 
+WHAT: Final = "What is it?"
+"""The question about an item whose answer is the name of its category."""
+
+
 def entity_question(item: int, asked: str) -> Text:
     """A question about one item, for self-perception."""
     return ("Item:", Entity(item), f". {asked}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from policies.language.model import LanguageSettings, find_folder, folder_fingerprint
 from policies.language.prompt_cache import default_path
 from policies.recgpt.tags import TagVocabulary
+from policies.recgpt.wording import WHAT
 from policies.registry import Say
 from policies.training.evidence import Evidence
 from policies.training.lessons import Teacher
@@ -50,7 +51,7 @@ def train_on_log(
     if not out.is_dir():
         teacher = Teacher(Evidence(log, catalog, users, context), vocabulary, seed)
         questions = [
-            (item, "What is it?", catalog.category_names[category])
+            (item, WHAT, catalog.category_names[category])
             for item, category in enumerate(catalog.category)
             if catalog.listed[item] < log.end_day
         ]

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from pydantic import Field
 
-from policies.recgpt.wording import TOPICS_TOLD, Signals, profile_words, route_task, shopper
+from policies.recgpt.wording import TOPICS_TOLD, WHAT, Signals, profile_words, route_task, shopper
 from policies.training.nouns import number_of, one_of, sentence, several
 from policies.training.title_words import FOR, PEOPLE, has_digit, read_title
 from simulator.batches import Floats, Ints, ObservedUsers
@@ -700,7 +700,7 @@ def _drawn(shares: Sequence[tuple[Kind, float]], draw: float) -> Kind:
 def _known_of(title: str, entry: Category, occasion: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Questions about an item with answers, "" where neither title nor taxonomy tells."""
     words = read_title(title, entry)
-    yield "What is it?", entry.words[0]
+    yield WHAT, entry.words[0]
     yield "What kind is it?", ", ".join(words.modifiers)
     yield "Which season is it for?", ", ".join(entry.seasons)
     yield "What is it made of?", ", ".join(words.materials)

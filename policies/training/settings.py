@@ -45,7 +45,7 @@ class FurtherSftParams(SftParams):
 class AdaptorSftParams(SftParams):
     """As ``SftParams``, for two small layers."""
 
-    steps: Annotated[int, Field(ge=1, description="optimiser steps")] = 500
+    steps: Annotated[int, Field(ge=1, description="optimiser steps")] = 1500
     rows: Annotated[int, Field(ge=1, description="rows of tokens a step")] = 4
     length: Annotated[int, Field(ge=32, description="tokens of a row")] = 384
     learning_rate: Positive = Field(default=2e-3, description="peak of AdamW's, for biases")
@@ -71,7 +71,7 @@ class AdaptorParams(Parameters):
     """How the adaptor is trained."""
 
     hidden: Annotated[int, Field(ge=8, description="width of its hidden layer")] = 256
-    lessons: Annotated[int, Field(ge=8, description="lessons whose answers are aligned")] = 200
+    lessons: Annotated[int, Field(ge=8, description="lessons whose answers are aligned")] = 1000
     perception: Share = Field(default=0.3, description="share of documents that ask about one entity")
     sft: AdaptorSftParams = AdaptorSftParams()
 
@@ -92,7 +92,7 @@ class TrainOnLog(Parameters):
     """How a language model is taught on the log of the shop that it will serve."""
 
     sft: FurtherSftParams = FurtherSftParams()
-    adaptor: AdaptorParams = AdaptorParams()
+    adaptor: AdaptorParams = AdaptorParams(lessons=200, sft=AdaptorSftParams(steps=500))
     short_names: Annotated[
         float,
         Field(ge=0, le=1, description="share of lessons in which items, and tags, are called by their category's name"),

@@ -6,6 +6,7 @@ import torch
 
 from policies.language.model import Language
 from policies.recgpt.encoding import TextEncoder
+from policies.recgpt.wording import WHAT
 from policies.training.adaptor import Aligned, train_adaptor
 from policies.training.settings import AdaptorParams, AdaptorSftParams
 
@@ -48,3 +49,20 @@ def test_the_same_seed_trains_the_same_adaptor(tiny_language: Language, encoder:
         train_adaptor(tiny_language, encoder, vectors, [], questions, params, 3)[0].state_dict() for _ in range(2)
     ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_an_item_starts_near_the_words_that_say_what_it_is(tiny_language: Language, encoder: TextEncoder) -> None:
+    """Before anything is learnt, an item's token is nearer to the word for its kind than to the word for another's."""
+    vectors = np.eye(ITEMS, 8, dtype=np.float32)[np.arange(ITEMS) % 2]
+    questions = [(item, WHAT, "ab"[item % 2]) for item in range(ITEMS)]
+    params = AdaptorParams(
+        hidden=32, sft=AdaptorSftParams(steps=1, rows=1, length=32, learning_rate=1e-9, matrix_rate=1e-9)
+    )
+    adaptor, _ = train_adaptor(tiny_language, encoder, vectors, [], questions, params, 3)
+    words = tiny_language.model.get_input_embeddings().weight.detach()
+    kinds = torch.stack([words[list(encoder.words(f" {letter}"))].mean(dim=0) for letter in "ab"])
+    with torch.no_grad():
+        found = adaptor(torch.from_numpy(vectors))
+    near = torch.nn.functional.cosine_similarity(found[:, None], kinds[None], dim=2)
+    assert (near.argmax(dim=1) == torch.arange(ITEMS) % 2).all()
+    assert near.max(dim=1).values.min() > 0.9
