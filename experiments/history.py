@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.playing import HistoryTask, play_history
 from experiments.progress import Progress
+from experiments.resuming import Attempt, days_found
 from experiments.worlds import BuiltWorld
 from policies.registry import RegisteredPolicy, policy_class
 from simulator.batches import InteractionLog, Ints
@@ -18,10 +19,18 @@ LOGGER = "exploring_logger"
 
 
 def play_or_read_history(
-    built: BuiltWorld, history_days: int, seed: int, pool: ShardPool, progress: Progress
+    built: BuiltWorld,
+    history_days: int,
+    seed: int,
+    pool: ShardPool,
+    progress: Progress,
+    attempt: Attempt | None = None,
 ) -> tuple[InteractionLog, list[tuple[Ints, State]]]:
-    """The log that policies learn from, and each shard's rows with their state on the morning after it."""
-    shards = cut(built.world.users, pool.workers)
+    """The log that policies learn from, and each shard's rows with their state on the morning after it.
+
+    What is played is kept as ``attempt`` says; without one it is not kept.
+    """
+    shards = cut(built.world.users, pool.workers if attempt is None else attempt.shards)
     if built.recorded is not None:
         with progress.stage("reading the history", 1) as stage:
             state = built.recorded.state(history_days)
@@ -30,9 +39,13 @@ def play_or_read_history(
     logger = make_logger(built, seed)
     if pool.workers > 1:  # kernels are compiled here once and cached, instead of in every worker at the same time
         play_history(HistoryTask(built.world.take(shards[0][:1]), logger, 1), lambda: None)
-    tasks = [HistoryTask(built.world.take(rows), logger, history_days) for rows in shards]
+    pieces = [None if attempt is None else attempt.piece("history", n) for n in range(len(shards))]
+    tasks = [
+        HistoryTask(built.world.take(rows), logger, history_days, piece)
+        for rows, piece in zip(shards, pieces, strict=True)
+    ]
     with progress.stage("logging the history", history_days * len(tasks)) as stage:
-        parts = pool.map(play_history, tasks, stage.advance)
+        parts = pool.map(play_history, tasks, stage.advance, days_found(pieces, 0, stage))
     log = join_logs([part.columns for part in parts], 0, history_days)
     return log, [(rows, part.state) for rows, part in zip(shards, parts, strict=True)]
 
