@@ -14,8 +14,6 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-
 import pondering_policy  # noqa: F401 - its import registers a policy that takes no snapshots
 
 from experiments import pieces, runner
