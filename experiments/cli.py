@@ -19,6 +19,7 @@ from experiments.cache_command import cache_app
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
 from experiments.time_command import EXAMPLE, time
+from experiments.traffic_command import CONVERT_EXAMPLE, RECORD_EXAMPLE, convert, record
 from experiments.train_command import train_app
 
 # Commands import what they call: numba, lightgbm and polars take seconds to load, and `--help` need not wait.
@@ -45,6 +46,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(cache_app, name="cache")
 app.command(name="time", epilog=EXAMPLE)(time)
+app.command(name="record", epilog=RECORD_EXAMPLE)(record)
+app.command(name="convert", epilog=CONVERT_EXAMPLE)(convert)
 
 
 class Kind(StrEnum):

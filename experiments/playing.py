@@ -16,12 +16,14 @@ import polars as pl
 from allocation.top_slots import TopSlots
 from experiments.pieces import Kept, Pace, Piece
 from policies.registry import RegisteredPolicy, keeps_its_place
+from simulator.batches import Ints
 from simulator.engine import Simulation, VisitCount, opening_state
 from simulator.protocols import Allocator
 from simulator.shards import Tick
 from simulator.snapshots import as_array, as_value, prefixed, under
 from simulator.state import State, copy_state
 from simulator.tables import IMPRESSION_COLUMNS, Impressions, Recorder, UserDays
+from simulator.traffic import Visits
 from simulator.truth import Truth
 from simulator.world import World
 
@@ -30,21 +32,26 @@ Columns = tuple[npt.NDArray[Any], ...]
 
 @dataclass(frozen=True)
 class HistoryTask:
-    """Days 0..end_day of a shard under the logger; ``piece`` is where to keep it, None for nowhere."""
+    """Days 0..end_day of a shard under the logger.
+
+    ``piece`` is where to keep it, None for nowhere; ``watch`` asks for its visits. Likewise in the tasks below.
+    """
 
     world: World
     logger: RegisteredPolicy
     end_day: int
     piece: Piece | None = None
+    watch: bool = False
 
 
 @dataclass(frozen=True)
 class HistoryResult:
-    """What was logged, and how the users are left."""
+    """What was logged, how the users are left, and where visits were watched all of them, as ``Visits.columns``."""
 
     columns: Columns
     state: State
     visits: VisitCount
+    seen: Ints | None = None
 
 
 def play_history(task: HistoryTask, tick: Tick) -> HistoryResult:
@@ -57,12 +64,13 @@ def play_history(task: HistoryTask, tick: Tick) -> HistoryResult:
     state = opening_state(task.world, 0)
     impressions = Impressions()
     span = (0, task.end_day)
-    visits = _play(task.world, state, task.logger, TopSlots(), impressions, span, tick, task.piece, kept)
+    watcher = Visits() if task.watch else None
+    visits = _play(task.world, state, task.logger, TopSlots(), impressions, span, tick, task.piece, kept, watcher)
     columns = impressions.columns()
     if task.piece is not None:
         log = prefixed("log", dict(zip(IMPRESSION_COLUMNS, columns, strict=True)))
         task.piece.finish(task.end_day, log | prefixed("state", state._asdict()) | {"visits": _counts(visits)})
-    return HistoryResult(columns, state, visits)
+    return HistoryResult(columns, state, visits, _seen(watcher))
 
 
 @dataclass(frozen=True)
@@ -115,16 +123,18 @@ class WarmupTask:
     arm_of_row: npt.NDArray[np.str_]
     phases: Phases
     piece: Piece | None = None
+    watch: bool = False
 
 
 @dataclass(frozen=True)
 class WarmupResult:
-    """The warm-up's user days, the state on the experiment's first morning, and what the policy wrote down."""
+    """The warm-up's user days, the state on the experiment's first morning, what the policy wrote down, visits seen."""
 
     table: pl.DataFrame
     state: State
     visits: VisitCount
     notes: Notes
+    seen: Ints | None = None
 
 
 def play_warmup(task: WarmupTask, tick: Tick) -> WarmupResult:
@@ -134,6 +144,7 @@ def play_warmup(task: WarmupTask, tick: Tick) -> WarmupResult:
     user = task.world.population.observed.user
     if span[0] == span[1]:  # the policy may still hold what it wrote down elsewhere
         return WarmupResult(record.table(user, task.arm_of_row, []), task.state, VisitCount(), Notes())
+    watcher = Visits() if task.watch else None
     kept = _found(task.piece)
     if kept is not None and kept.finished:
         _tick_all(span[1] - span[0], tick)
@@ -141,13 +152,14 @@ def play_warmup(task: WarmupTask, tick: Tick) -> WarmupResult:
         state, visits, notes = _state(kept), _visits(kept), Notes(**as_value(kept.arrays["notes"]))
     else:
         state = task.state
-        visits = _play(task.world, state, task.policy, TopSlots(), record, span, tick, task.piece, kept)
+        visits = _play(task.world, state, task.policy, TopSlots(), record, span, tick, task.piece, kept, watcher)
         told = _written_down(task.policy)
         notes = Notes(**as_value(told))
         if task.piece is not None:
             arrays = prefixed("record", record.snapshot()) | prefixed("state", state._asdict())
             task.piece.finish(span[1], arrays | {"visits": _counts(visits), "notes": told})
-    return WarmupResult(record.table(user, task.arm_of_row, task.phases.of(*span)), state, visits, notes)
+    table = record.table(user, task.arm_of_row, task.phases.of(*span))
+    return WarmupResult(table, state, visits, notes, _seen(watcher))
 
 
 @dataclass(frozen=True)
@@ -163,6 +175,7 @@ class ArmTask:
         assigned_arm: the arm whose users it is meant for.
         phases: days.
         piece: where to keep what is played; None for nowhere.
+        watch: whether the visits are asked for.
     """
 
     world: World
@@ -174,6 +187,7 @@ class ArmTask:
     assigned_arm: str
     phases: Phases
     piece: Piece | None = None
+    watch: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +200,7 @@ class ArmResult:
         churned: users assigned to the arm who have left for good by the end.
         diary: what the allocator wrote down by day, or None.
         notes: what the policy wrote down.
+        seen: the visits, as ``Visits.columns``, where they were watched.
     """
 
     table: pl.DataFrame
@@ -193,12 +208,14 @@ class ArmResult:
     churned: int
     diary: dict[str, Any] | None
     notes: Notes
+    seen: Ints | None = None
 
 
 def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
     """Play users under one arm, from a copy of the moment at which the arms part."""
     span = task.phases.arms
     record = UserDays(task.world.users, *span)
+    watcher = Visits() if task.watch else None
     kept = _found(task.piece)
     if kept is not None and kept.finished:
         _tick_all(span[1] - span[0], tick)
@@ -206,7 +223,7 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
         record.restore(under("record", arrays))
     else:
         state = copy_state(task.state)
-        visits = _play(task.world, state, task.policy, task.allocator, record, span, tick, task.piece, kept)
+        visits = _play(task.world, state, task.policy, task.allocator, record, span, tick, task.piece, kept, watcher)
         churned = int((~state.present[task.arm_of_row == task.assigned_arm]).sum())
         arrays = {
             "visits": _counts(visits),
@@ -222,6 +239,7 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
         churned=int(arrays["churned"]),
         diary=as_value(arrays["diary"]),
         notes=Notes(**as_value(arrays["notes"])),
+        seen=_seen(watcher),
     )
 
 
@@ -235,6 +253,7 @@ def _play(
     tick: Tick,
     piece: Piece | None,
     kept: Kept | None,
+    watcher: Visits | None,
 ) -> VisitCount:
     """Play the days of ``span`` that ``kept`` does not hold, and keep the state at day closes."""
     if policy.knows_truth:
@@ -252,11 +271,16 @@ def _play(
             keeps.keep(day + 1, arrays)
         pace.kept(begun)
 
-    simulation = Simulation(world, state, policy, allocator, [recorder], day_closed)
+    recorders = [recorder] if watcher is None else [recorder, watcher]
+    simulation = Simulation(world, state, policy, allocator, recorders, day_closed)
     first = span[0] if kept is None else kept.day
     _tick_all(first - span[0], tick)
     simulation.run(first, span[1], None if kept is None else kept.arrays)
     return simulation.visits
+
+
+def _seen(watcher: Visits | None) -> Ints | None:
+    return None if watcher is None else watcher.columns()
 
 
 def _found(piece: Piece | None) -> Kept | None:

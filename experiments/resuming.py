@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from experiments.config import ExperimentConfig, LogWorld, config_hash
+from experiments.config import ExperimentConfig, LogWorld, TraceTraffic, config_hash
 from experiments.loading import UserError
 from experiments.pieces import SHARE, Piece
 from experiments.progress import Progress
@@ -128,7 +128,7 @@ def _made_of(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def _data_files(config: ExperimentConfig) -> list[Path]:
-    return [config.world.path] if isinstance(config.world, LogWorld) else []
+    return [part.path for part in (config.world, config.traffic) if isinstance(part, LogWorld | TraceTraffic)]
 
 
 def _foreign_policies(config: ExperimentConfig) -> dict[str, str]:

@@ -5,6 +5,7 @@ traffic and replaying a real log differ in which world is built, and in nothing 
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,6 +52,20 @@ def phases_of(config: ExperimentConfig) -> Phases:
     return Phases(h.history_days, experiment, experiment + h.days, experiment + h.days + h.follow_up_days)
 
 
+def world_of(config: ExperimentConfig) -> BuiltWorld:
+    """The world of an experiment, for all of its days."""
+    return build_world(
+        config.world,
+        start=config.horizon.start,
+        days=phases_of(config).follow_up_end,
+        scenario=config.scenario,
+        slots=config.page.slots,
+        seed=config.seed,
+        seen_days=config.horizon.history_days,
+        traffic=config.traffic,
+    )
+
+
 def run_experiment(
     config: ExperimentConfig, directory: RunDirectory, workers: int, progress: Progress
 ) -> dict[str, Any]:
@@ -86,15 +101,7 @@ def _run(config: ExperimentConfig, attempt: Attempt, workers: int, progress: Pro
     directory = attempt.directory
     with shard_pool(workers) as pool:
         with clock.stage("world"), progress.stage("building the world", 1) as stage:
-            built = build_world(
-                config.world,
-                start=config.horizon.start,
-                days=phases.follow_up_end,
-                scenario=config.scenario,
-                slots=config.page.slots,
-                seed=config.seed,
-                seen_days=config.horizon.history_days,
-            )
+            built = world_of(config)
             stage.advance()
         with clock.stage("history"):
             log, shards = play_or_read_history(built, config.horizon.history_days, config.seed, pool, progress, attempt)
@@ -136,7 +143,6 @@ def _run(config: ExperimentConfig, attempt: Attempt, workers: int, progress: Pro
     if config.oracle:
         directory.write_parquet(COUNTERFACTUALS, counterfactuals(played))
     directory.write_json(RESULTS, results)
-    counts = built.recorded.counts if built.recorded else None
     thinking_seconds = seconds_of(tasks, parts, warmups)
     directory.write_json(
         MANIFEST,
@@ -145,12 +151,16 @@ def _run(config: ExperimentConfig, attempt: Attempt, workers: int, progress: Pro
             {"run": config.seed},
             clock.seconds,
             workers,
-            counts,
+            built.counts,
             thinking_seconds,
             attempt.resumed,
         ),
     )
     return results
+
+
+Cut = Sequence[tuple[Ints, Piece | None]]
+"""Rows of each shard, and where it is kept; None for nowhere."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +224,7 @@ def cut_variant(
     all_rows: Ints,
     arm_of_row: npt.NDArray[np.str_],
     attempt: Attempt,
-) -> list[tuple[Ints, Piece]]:
+) -> Cut:
     """What to play of a variant, by shard: all users where the truth is wanted, else its own; and where it is kept.
 
     Users are cut into shards where they do not matter to each other, and played in one piece where they do.
@@ -228,12 +238,12 @@ def cut_variant(
 def arms_to_play(
     config: ExperimentConfig,
     variants: list[Variant],
-    shards_of: dict[str, list[tuple[Ints, Piece]]],
+    shards_of: dict[str, Cut],
     warmup_shards: int,
     attempt: Attempt,
 ) -> dict[str, Arm]:
     """The arms whose policies have something left to play."""
-    needed = {v.arm for v in variants if not all(piece.days_kept()[0] for _, piece in shards_of[v.name])}
+    needed = {v.arm for v in variants if not all(piece and piece.days_kept()[0] for _, piece in shards_of[v.name])}
     warmups = [attempt.piece("warmup", n) for n in range(warmup_shards)]
     if config.horizon.warmup_days and not all(piece.days_kept()[0] for piece in warmups):
         needed.add(config.control_name)
@@ -243,7 +253,7 @@ def arms_to_play(
 def arm_tasks(
     config: ExperimentConfig,
     variant: Variant,
-    shards: list[tuple[Ints, Piece]],
+    shards: Cut,
     built: BuiltWorld,
     fitted: dict[str, RegisteredPolicy],
     arm_of_row: npt.NDArray[np.str_],

@@ -188,6 +188,7 @@ class Simulation:
         )
         self.visits.drawn += len(row)
         here, since = row, arrival
+        budget = self._traffic.pages(row, arrival)
         already = np.zeros((len(row), 0), np.int32)
         for page in range(self._max_pages):
             time = since + page * SECONDS_A_PAGE
@@ -209,11 +210,14 @@ class Simulation:
                 self._response,
                 self._read(slates, here, since),
             )
+            if budget is not None:
+                responses.leaves[page + 1 >= budget] = True
             self._allocator.observe(requests, slates, responses)
             for recorder in self._recorders:
                 recorder.page(requests, slates, responses)
             stays = ~responses.leaves & (slates.items[:, 0] != NO_ITEM)
             here, since = here[stays], since[stays]
+            budget = None if budget is None else budget[stays]
             already = np.concatenate([already, slates.items], axis=1)[stays]
             if len(here) == 0:
                 break
