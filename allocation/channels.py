@@ -17,6 +17,7 @@ from allocation.settings import Allocation, ExposureAllocation, FixedAllocation,
 from allocation.slates import displaced, fill_slates, is_cognitive, mean_over, realise
 from simulator.batches import COGNITIVE, Candidates, Floats, Ints, Requests, Responses, Slates
 from simulator.environment.context import ObservedContext
+from simulator.snapshots import Arrays, as_array, as_value, overwrite, prefixed, under
 from simulator.streams import Stream
 
 _UNIT = 1_000_000
@@ -74,6 +75,14 @@ class UtilityOnly:
     def diary(self) -> dict[str, Any] | None:
         """What the arm's own users were shown each day, as tallies that add up over shards."""
         return {"kind": self.kind, "tallies": self._tallies}
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """See ``simulator.protocols.Allocator``; likewise in the classes below."""
+        return {"tallies": as_array(self._tallies)}
+
+    def restore(self, kept: Arrays) -> None:
+        """See ``simulator.protocols.Allocator``; likewise in the classes below."""
+        self._tallies = as_value(kept["tallies"])
 
 
 class Splitting(UtilityOnly):
@@ -207,6 +216,30 @@ class Splitting(UtilityOnly):
             diary["split"] = {"segments": self._segments.names, "days": self._days}
         return diary
 
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """The shares and what they rest on, with the visits of the day that is over."""
+        arrays = super().snapshot()
+        if self._split is None:
+            return arrays
+        for place, part in enumerate(("closed_segment", "closed_open", "closed_brought")):
+            if self._closed:
+                arrays[part] = np.concatenate([visits[place] for visits in self._closed], axis=-1)
+        arrays |= {name: getattr(self, f"_{name}") for name in ("share", "segment_of", "open", "brought", "seen")}
+        return arrays | {"days": as_array(self._days)} | prefixed("gains", self._gains.snapshot())
+
+    def restore(self, kept: Arrays) -> None:
+        """See ``snapshot``."""
+        super().restore(kept)
+        if self._split is None:
+            return
+        self._closed = []
+        if "closed_segment" in kept:
+            self._closed = [(kept["closed_segment"], kept["closed_open"], kept["closed_brought"])]
+        for name in ("share", "segment_of", "open", "brought", "seen"):
+            overwrite(getattr(self, f"_{name}"), kept[name])
+        self._days = as_value(kept["days"])
+        self._gains.restore(under("gains", kept))
+
 
 class FixedSlots(Splitting):
     """The best m cognitive candidates on every page."""
@@ -232,7 +265,7 @@ class ExposureProgram(Splitting):
         super().__init__(seed, choice.split, segments, learners)
         self._choice = choice
         self._rules = ExposureRules(choice.penalty, 0.0, choice.least, choice.most)
-        self._pool: dict[int, list[tuple[Floats, Floats]]] = {}
+        self._pool: dict[int, list[tuple[int, Floats, Floats]]] = {}
         self._prices: dict[int, Multipliers] = {}
 
     def choose(self, requests: Requests, candidates: Candidates, open_to: Bools) -> Bools:
@@ -272,16 +305,15 @@ class ExposureProgram(Splitting):
             )
             pooled = rows[own]
             if requests.page == 0 and len(pooled):
-                self._pool.setdefault(int(city), []).append((gain[pooled], surplus[pooled]))
+                entry = (len(pooled), gain[pooled].ravel(), surplus[pooled].ravel())
+                self._pool.setdefault(int(city), []).append(entry)
         # A page has no room for more than P; the rule itself does not know how many others were let in.
         return chosen & (np.cumsum(chosen, axis=1) <= self._choice.most)
 
     def refresh(self, day: int, context: ObservedContext) -> None:
         """Price yesterday's pools, for the threshold rule; then the split."""
         for city, parts in sorted(self._pool.items()):
-            gain = np.concatenate([g.ravel() for g, _ in parts])
-            surplus = np.concatenate([s.ravel() for _, s in parts])
-            pages = sum(len(g) for g, _ in parts)
+            pages, gain, surplus = _joined(parts)
             there = np.isfinite(gain)
             rules = ExposureRules(self._choice.penalty, 0.0, self._choice.least * pages, self._choice.most * pages)
             answer = solve_batch(gain[there][None], surplus[there][None], rules)
@@ -304,6 +336,33 @@ class ExposureProgram(Splitting):
     def diary(self) -> dict[str, Any] | None:
         """What was exposed, decided and paid for each day."""
         return (super().diary() or {}) | {"solver": self._choice.solver, "lambda": self._choice.penalty}
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Prices, and the pools of the day that is over."""
+        arrays = super().snapshot()
+        arrays["prices"] = as_array(
+            {city: (prices.conversion, prices.pressure) for city, prices in self._prices.items()}
+        )
+        for city, parts in self._pool.items():
+            pages, gain, surplus = _joined(parts)
+            arrays |= prefixed(f"pool/{city}", {"pages": np.array(pages), "gain": gain, "surplus": surplus})
+        return arrays
+
+    def restore(self, kept: Arrays) -> None:
+        """See ``snapshot``."""
+        super().restore(kept)
+        self._prices = {city: Multipliers(*prices) for city, prices in as_value(kept["prices"]).items()}
+        pools = under("pool", kept)
+        self._pool = {}
+        for city in dict.fromkeys(name.partition("/")[0] for name in pools):
+            pool = under(city, pools)
+            self._pool[int(city)] = [(int(pool["pages"]), pool["gain"], pool["surplus"])]
+
+
+def _joined(parts: Sequence[tuple[int, Floats, Floats]]) -> tuple[int, Floats, Floats]:
+    """Pages of a pool, and the gains and surpluses of their candidates in one row each."""
+    pages, gain, surplus = zip(*parts, strict=True)
+    return sum(pages), np.concatenate(gain), np.concatenate(surplus)
 
 
 def calibrated(candidates: Candidates) -> tuple[Floats, Floats]:

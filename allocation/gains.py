@@ -34,6 +34,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_ndtr
 
+from simulator.snapshots import Arrays, overwrite
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Attitude = Literal["pessimistic", "neutral", "optimistic"]
@@ -43,6 +45,16 @@ OUTCOMES: Final = ("clicks", "conversions", "novelty")
 _ARMS: Final = 2
 _SIGN: Final[dict[str, float]] = {"pessimistic": -1.0, "neutral": 0.0, "optimistic": 1.0}
 _PRIOR_EVENTS: Final = 5.0
+_SUMS: Final = (
+    "weight",
+    "difference",
+    "spread",
+    "sampling_spread",
+    "visits",
+    "totals",
+    "freedom",
+    "within",
+)
 
 
 @dataclass(frozen=True)
@@ -183,6 +195,15 @@ class GainEstimator:
         self._totals = np.zeros((_ARMS, *by_outcome))
         self._freedom = np.zeros((_ARMS, *by_segment))
         self._within = np.zeros((_ARMS, *by_outcome))
+
+    def snapshot(self) -> Arrays:
+        """The sums over the days observed."""
+        return {name: getattr(self, f"_{name}") for name in _SUMS}
+
+    def restore(self, kept: Arrays) -> None:
+        """Go on from what ``snapshot`` of an estimator with the same arguments gave."""
+        for name in _SUMS:
+            overwrite(getattr(self, f"_{name}"), kept[name])
 
     def observe(self, day: SegmentDay) -> None:
         """Forget a day's worth, then add this one. A day without visits is a day too: it only forgets.

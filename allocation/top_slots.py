@@ -4,6 +4,7 @@ import numpy as np
 
 from simulator.batches import NO_EXPLANATION, NO_ITEM, UTILITY, Candidates, Requests, Responses, Slates
 from simulator.environment.context import ObservedContext
+from simulator.snapshots import Arrays
 
 
 class TopSlots:
@@ -17,6 +18,13 @@ class TopSlots:
 
     def diary(self) -> None:
         """Nothing to tell."""
+
+    def snapshot(self) -> Arrays:
+        """Nothing to keep."""
+        return {}
+
+    def restore(self, kept: Arrays) -> None:
+        """Nothing was kept."""
 
     def allocate(self, requests: Requests, candidates: Candidates) -> Slates:
         """See ``simulator.protocols.Allocator``."""

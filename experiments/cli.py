@@ -19,6 +19,7 @@ from experiments.cache_command import cache_app
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
 from experiments.time_command import EXAMPLE, time
+from experiments.traffic_command import CONVERT_EXAMPLE, RECORD_EXAMPLE, convert, record
 from experiments.train_command import train_app
 
 # Commands import what they call: numba, lightgbm and polars take seconds to load, and `--help` need not wait.
@@ -45,6 +46,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(cache_app, name="cache")
 app.command(name="time", epilog=EXAMPLE)(time)
+app.command(name="record", epilog=RECORD_EXAMPLE)(record)
+app.command(name="convert", epilog=CONVERT_EXAMPLE)(convert)
 
 
 class Kind(StrEnum):
@@ -62,7 +65,7 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="DIR",
-        help="Run directory; runs/NAME-HASH if left out. An unfinished run starts again.",
+        help="Run directory; runs/NAME-HASH if left out.",
     ),
 ]
 Overrides = Annotated[
@@ -105,29 +108,50 @@ def _root(
 @app.command(
     epilog="[bold]Examples[/bold]\n\n"
     "testbed run experiments/configs/quickstart.yaml\n\n"
-    "testbed run quickstart.yaml --set world.users=20000 --set 'analysis.metrics=\\[ctr, gmv]' --workers 4"
+    "testbed run quickstart.yaml --set world.users=20000 --set 'analysis.metrics=\\[ctr, gmv]' --workers 4\n\n"
+    "testbed run --resume runs/quickstart-1a2b3c4d"
 )
 def run(
-    config: ConfigPath,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="A YAML file; see experiments/configs. Not with --resume.")
+    ] = None,
     out: Out = None,
     overrides: Overrides = None,
     workers: Workers = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run, from its run directory."),
+    ] = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Run an experiment: simulate its arms, analyse them, write the report, print the verdict.
 
-    A run that is already complete is not repeated: its stored verdict is shown.
+    A run that is already complete is not repeated: its stored verdict is shown. One that was interrupted goes on from
+    the last days that it kept, with --resume, and ends in the same results.
     """
     with speaking_plainly() as place:
         from experiments.config import ExperimentConfig
+        from experiments.loading import UserError
         from experiments.report import write_report
+        from experiments.resuming import run_to_resume, standing
         from experiments.run_directory import REPORT
         from experiments.runner import run_experiment
         from experiments.terminal import print_verdict
 
+        if resume is not None:
+            given = {"CONFIG": config, "--out": out, "--set": overrides, "--force": force}
+            config, out = run_to_resume(resume, [name for name, value in given.items() if value]), resume
+        elif config is None:
+            raise UserError("CONFIG: missing; give a config to run, or an interrupted run with --resume RUN")
         checked, count = _load(config, overrides, ExperimentConfig), _workers(workers)
         directory = place.open(out, checked, force)
+        if directory.interrupted:
+            held = f"{directory.path}: holds an interrupted run ({standing(directory)})"
+            if resume is None:
+                raise UserError(f"{held}; go on with it by {directory.remedy}, or begin anew with --force")
+            if not quiet:
+                typer.echo(f"{held}: going on", err=True)
         if directory.complete:
             _say_stored(directory, quiet)
             results = directory.read_results()

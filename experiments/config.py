@@ -106,6 +106,21 @@ class LogWorld(Parameters):
         return _checked_country(country)
 
 
+class DrawnTraffic(Parameters):
+    """Users come when the world has them come: as drawn, the likelier the better they were served, or as in its log."""
+
+    kind: Literal["drawn"] = Field(default="drawn", description="visits are the world's own")
+
+
+class TraceTraffic(Parameters):
+    """Users come when a trace says, whatever they are shown."""
+
+    kind: Literal["trace"] = Field(description="visits are those of a trace")
+    path: Path = Field(description="the trace's file, from the working directory or the config's folder")
+
+
+Traffic = Annotated[DrawnTraffic | TraceTraffic, Field(discriminator="kind")]
+
 World = Annotated[GeneratedWorld | LogWorld, Field(discriminator="kind")]
 
 
@@ -270,6 +285,7 @@ class ExperimentConfig(Parameters):
     name: str = Field(description="names the run directory")
     seed: int = Field(ge=0, le=2**63 - 1, description="every draw is a pure function of it")
     world: World
+    traffic: Traffic = Field(default=DrawnTraffic(), description="when users come")
     horizon: Horizon
     scenario: Scenario = Field(default="item", description="where pages are shown; on a feed other cards compete")
     page: Page = Field(default=Page())
@@ -302,6 +318,10 @@ class ExperimentConfig(Parameters):
     def _parts_fit(self) -> "ExperimentConfig":
         _check_start(self.world, self.horizon.start)
         _check_control("analysis.control", self.analysis.control, self.arms)
+        if isinstance(self.traffic, TraceTraffic) and isinstance(self.world, LogWorld):
+            raise ValueError(
+                "traffic: a log world has the visits of its log; leave traffic out, or use a generated world"
+            )
         for name, arm in self.arms.items():
             if arm.allocation.kind == "exposure_qp" and isinstance(self.world, LogWorld):
                 raise ValueError(

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from experiments.config import EvaluationConfig, ExperimentConfig, LogWorld, PolicyChoice
+from experiments.config import EvaluationConfig, ExperimentConfig, LogWorld, PolicyChoice, TraceTraffic
 from experiments.kinds import CONFIG_KINDS, Config
 from policies.registry import policy_class
 
@@ -58,8 +58,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     except ValidationError as error:
         raise UserError(_one_line(error, model, data)) from error
     if isinstance(config, ExperimentConfig | EvaluationConfig) and isinstance(config.world, LogWorld):
-        found = _find_data(config.world, path.parent)
+        remedy = f"fetch it with `testbed data {config.world.dataset.replace('_', '-')} --to DIR`"
+        found = _find_data("world.path", config.world.path, path.parent, remedy)
         return config.model_copy(update={"world": config.world.model_copy(update={"path": found})})
+    if isinstance(config, ExperimentConfig) and isinstance(config.traffic, TraceTraffic):
+        remedy = "write one with `testbed record` or `testbed convert`"
+        found = _find_data("traffic.path", config.traffic.path, path.parent, remedy)
+        return config.model_copy(update={"traffic": config.traffic.model_copy(update={"path": found})})
     return config
 
 
@@ -193,15 +198,13 @@ def _apply(data: dict[str, Any], override: str) -> None:
     target[keys[-1]] = value
 
 
-def _find_data(world: LogWorld, folder: Path) -> Path:
-    path = world.path
+def _find_data(field: str, path: Path, folder: Path, remedy: str) -> Path:
     candidates = [path] if path.is_absolute() else [path, folder / path]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
     also = "" if path.is_absolute() else f", nor beside the config in {folder}"
-    command = world.dataset.replace("_", "-")
-    raise UserError(f"world.path: {world.path}: no such file{also}; fetch it with `testbed data {command} --to DIR`")
+    raise UserError(f"{field}: {path}: no such file{also}; {remedy}")
 
 
 def _kind_of(value: Any) -> str:

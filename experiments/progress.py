@@ -29,6 +29,10 @@ class Progress(Protocol):
         """``steps`` more steps of the innermost stage are done."""
         ...
 
+    def found(self, steps: int) -> None:
+        """``steps`` of the innermost stage were done by an earlier attempt."""
+        ...
+
 
 class SilentProgress:
     """Says nothing."""
@@ -41,22 +45,34 @@ class SilentProgress:
     def advance(self, steps: int = 1) -> None:
         """See ``Progress``."""
 
+    def found(self, steps: int) -> None:
+        """See ``Progress``."""
+
 
 class LineProgress:
     """One line when a stage has ended: for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._found = 0
 
     @contextlib.contextmanager
     def stage(self, name: str, total: int) -> Iterator["LineProgress"]:
         """See ``Progress``."""
         begun = time.monotonic()
+        outer, self._found = self._found, 0
         yield self
-        self._console.print(f"{name}: done in {time.monotonic() - begun:.1f} s", markup=False, highlight=False)
+        before = f", {self._found:,} of {total:,} steps done before" if self._found else ""
+        line = f"{name}: done in {time.monotonic() - begun:.1f} s{before}"
+        self._console.print(line, markup=False, highlight=False)
+        self._found = outer
 
     def advance(self, steps: int = 1) -> None:
         """See ``Progress``."""
+
+    def found(self, steps: int) -> None:
+        """See ``Progress``."""
+        self._found = steps
 
 
 class BarProgress:
@@ -100,6 +116,14 @@ class BarProgress:
         """See ``Progress``."""
         if self._bars is not None and self._open:
             self._bars.advance(self._open[-1], steps)
+
+    def found(self, steps: int) -> None:
+        """See ``Progress``."""
+        if self._bars is not None and self._open:
+            task = self._open[-1]
+            name = self._bars.tasks[task].description
+            # Set anew rather than advanced, so that the remaining time is estimated from what is played now.
+            self._bars.reset(task, completed=steps, description=f"{name} ({steps:,} done before)")
 
 
 def progress_for(console: Console, *, quiet: bool = False) -> Progress:

@@ -56,6 +56,11 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a run's numbers."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
 def manifest(
     config_hash: str,
     seeds: dict[str, int],
@@ -63,6 +68,7 @@ def manifest(
     workers: int,
     data: dict[str, int] | None,
     thinking_seconds: dict[str, dict[str, float]] | None = None,
+    resumed: int = 0,
 ) -> dict[str, Any]:
     """The contents of ``manifest.json``, schema 1.
 
@@ -74,6 +80,7 @@ def manifest(
         data: what became of the rows of a log, or None.
         thinking_seconds: wall-clock seconds that policies spent in language models, by arm and role; None where
             nobody looked.
+        resumed: how often the run was taken up again; ``timings`` are those of the last time.
     """
     return {
         "schema": 1,
@@ -87,6 +94,7 @@ def manifest(
         "timings": timings,
         "data": data,
         "thinking_seconds": thinking_seconds,
+        "resumed": resumed,
     }
 
 

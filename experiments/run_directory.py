@@ -4,9 +4,9 @@ Knows file names and bytes. Does not know what the results say, nor how they wer
 """
 
 import contextlib
+import fcntl
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from typing import Any, Final
 import polars as pl
 import yaml
 
+from experiments.atomic import remove_leftovers, replacing
 from experiments.config import canonical, resolved_hash
 from experiments.loading import UserError, read_mapping
 
@@ -30,14 +31,14 @@ COUNTERFACTUALS: Final = "counterfactuals.parquet"
 PARTS: Final = "parts"
 LOG: Final = "log"
 
-_TEMPORARY: Final = re.compile(r"\.tmp-(\d+)-.+")
+_ELSEWHERE: Final = "choose another --out"
 
 
 @dataclass(frozen=True)
 class RunDirectory:
     """A run's folder.
 
-    All files lie in it or in its folders ``parts`` (finished pieces of an unfinished run) and ``log``. It is
+    All files lie in it or in its folders ``parts`` (what an unfinished run can go on from) and ``log``. It is
     complete once the manifest is there, which is why the manifest is written last.
 
     Attributes:
@@ -73,8 +74,10 @@ class RunDirectory:
                 directory._discard()
             elif config.exists() and canonical(read_mapping(config)) != canonical(resolved):
                 raise UserError(f"{path}: holds a run of another config; give another --out, or --force to replace it")
+            if directory.complete:  # the run may have been killed between its manifest and this
+                directory.remove_pieces()
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error, _ELSEWHERE) from error
         if not (path / CONFIG).exists():
             directory.write_text(CONFIG, yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
         return directory
@@ -90,13 +93,50 @@ class RunDirectory:
             raise UserError(f"{path}: not a run directory; give a folder that `testbed run` has written")
         directory = cls(path, read_mapping(path / CONFIG))
         if not directory.complete:
-            raise UserError(f"{path}: the run is unfinished; finish it with `testbed run {path / CONFIG} --out {path}`")
+            raise UserError(f"{path}: the run is unfinished; finish it with {directory.remedy}")
         return directory
 
     @property
     def complete(self) -> bool:
         """Whether the run was carried to its end."""
         return (self.path / MANIFEST).is_file()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a run has ended before its end and left pieces to go on from."""
+        return not self.complete and any((self.path / PARTS).glob("*.npz"))
+
+    @property
+    def remedy(self) -> str:
+        """The command that finishes an unfinished run."""
+        if self.interrupted:
+            return f"`testbed run --resume {self.path}`"
+        command = "evaluate" if self.config.get("kind") == "evaluation" else "run"
+        return f"`testbed {command} {self.path / CONFIG} --out {self.path}`"
+
+    @contextlib.contextmanager
+    def to_oneself(self) -> Iterator[None]:
+        """Keep other processes from working in the folder at the same time.
+
+        Raises:
+            UserError: one is at work in it.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY)  # closed, and the lock with it, however this process ends
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise UserError(f"{self.path}: another process is at work in it; wait for its end, or end it") from error
+        except OSError:  # some network file systems know no locks; nothing is lost but this protection
+            pass
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def remove_pieces(self) -> None:
+        """Remove what was kept for going on after an interruption."""
+        shutil.rmtree(self.path / PARTS, ignore_errors=True)
 
     def read_results(self, name: str = RESULTS) -> dict[str, Any]:
         """What ``results.json``, ``evaluation.json`` or ``timing.json`` holds.
@@ -140,26 +180,16 @@ class RunDirectory:
     @contextlib.contextmanager
     def _replacing(self, name: str) -> Iterator[Path]:
         target = self.path / name
-        temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            _flush(temporary)
-            temporary.replace(target)
-            _flush(target.parent)
+            with replacing(target) as temporary:
+                yield temporary
         except OSError as error:
-            raise _unwritable(target, error) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            raise unwritable(target, error, self.remedy) from error
 
     def _remove_leftovers(self) -> None:
         """Remove the temporary files of processes that are no more."""
         for folder in (self.path, self.path / PARTS, self.path / LOG):
-            for file in folder.glob(".tmp-*"):
-                match = _TEMPORARY.fullmatch(file.name)
-                if match and not Path("/proc", match[1]).exists():
-                    file.unlink(missing_ok=True)
+            remove_leftovers(folder)
 
     def _discard(self) -> None:
         """Remove an earlier run and nothing else; the manifest first, so that it never looks complete."""
@@ -175,13 +205,6 @@ def default_path(name: str, resolved: Mapping[str, Any]) -> Path:
     return Path("runs") / f"{name}-{resolved_hash(resolved)[:8]}"
 
 
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path}: cannot be written ({error.strerror or error}); choose another --out")
+def unwritable(path: Path, error: OSError, remedy: str) -> UserError:
+    """What a failing write is worded as."""
+    return UserError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")

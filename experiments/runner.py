@@ -5,6 +5,7 @@ traffic and replaying a real log differ in which world is built, and in nothing 
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +17,10 @@ from allocation.assignment import assign
 from allocation.channels import build_allocator, join_diaries, learns_across_users
 from allocation.settings import Allocation, ExposureAllocation
 from allocation.top_slots import TopSlots
-from experiments.config import ExperimentConfig, config_hash
-from experiments.fitting import fit_policies
+from experiments.config import Arm, ExperimentConfig, config_hash
+from experiments.fitting import fit_policies, make_policy
 from experiments.history import play_or_read_history
+from experiments.pieces import Piece
 from experiments.playing import (
     ArmResult,
     ArmTask,
@@ -31,6 +33,7 @@ from experiments.playing import (
 from experiments.progress import Progress
 from experiments.provenance import Stopwatch, manifest
 from experiments.results import Played, build_results
+from experiments.resuming import Attempt, begin_or_go_on, days_found
 from experiments.run_directory import COUNTERFACTUALS, MANIFEST, RESULTS, USER_DAYS, RunDirectory
 from experiments.thinking import add_seconds, join_thinking
 from experiments.worlds import BuiltWorld, build_world
@@ -49,14 +52,31 @@ def phases_of(config: ExperimentConfig) -> Phases:
     return Phases(h.history_days, experiment, experiment + h.days, experiment + h.days + h.follow_up_days)
 
 
+def world_of(config: ExperimentConfig) -> BuiltWorld:
+    """The world of an experiment, for all of its days."""
+    return build_world(
+        config.world,
+        start=config.horizon.start,
+        days=phases_of(config).follow_up_end,
+        scenario=config.scenario,
+        slots=config.page.slots,
+        seed=config.seed,
+        seen_days=config.horizon.history_days,
+        traffic=config.traffic,
+    )
+
+
 def run_experiment(
     config: ExperimentConfig, directory: RunDirectory, workers: int, progress: Progress
 ) -> dict[str, Any]:
     """Run an experiment and leave everything in ``directory``.
 
+    What an interrupted run has kept there is not played again. What it takes to go on is: the world, and the fit of
+    policies that have something left to play.
+
     Args:
         config: the checked config.
-        directory: where to write; the manifest is written last.
+        directory: where to write; the manifest is written last, and what was kept for going on is then removed.
         workers: processes; the outcome does not depend on it.
         progress: is told how far things are.
 
@@ -65,44 +85,56 @@ def run_experiment(
 
     Raises:
         DatasetError: a world's log cannot be used.
-        WorkerDiedError: a worker process was killed.
+        WorkerDiedError: worker processes were killed again and again.
+        UserError: a file cannot be written, or what was kept belongs to another config or code or is damaged.
     """
+    with directory.to_oneself():
+        attempt = begin_or_go_on(directory, config, workers)
+        results = _run(config, attempt, workers, progress)
+        directory.remove_pieces()
+    return results
+
+
+def _run(config: ExperimentConfig, attempt: Attempt, workers: int, progress: Progress) -> dict[str, Any]:
     clock = Stopwatch()
     phases = phases_of(config)
+    directory = attempt.directory
     with shard_pool(workers) as pool:
         with clock.stage("world"), progress.stage("building the world", 1) as stage:
-            built = build_world(
-                config.world,
-                start=config.horizon.start,
-                days=phases.follow_up_end,
-                scenario=config.scenario,
-                slots=config.page.slots,
-                seed=config.seed,
-                seen_days=config.horizon.history_days,
-            )
+            built = world_of(config)
             stage.advance()
         with clock.stage("history"):
-            log, shards = play_or_read_history(built, config.horizon.history_days, config.seed, pool, progress)
-        with clock.stage("fit"):
-            fitted = fit_policies(config.arms, log, built.world, config.seed, progress)
+            log, shards = play_or_read_history(built, config.horizon.history_days, config.seed, pool, progress, attempt)
         shares = {name: arm.share for name, arm in config.arms.items()}
         arm_of_row = np.array(list(config.arms))[assign(built.rows, shares, config.name, config.seed)]
+        variants = variants_of(config)
+        shards_of = {
+            variant.name: cut_variant(config, variant, built.rows, arm_of_row, attempt) for variant in variants
+        }
+        with clock.stage("fit"):
+            needed = arms_to_play(config, variants, shards_of, len(shards), attempt)
+            fitted = fit_policies(needed, log, built.world, config.seed, progress)
+            fitted |= {arm: make_policy(config.arms[arm], config.seed) for arm in config.arms.keys() - needed.keys()}
         with clock.stage("warm-up"):
-            warmups = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress)
+            warmups = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress, attempt)
         with clock.stage("arms"):
             state = join_states([warmup.state for warmup in warmups])
-            variants = variants_of(config)
             tasks = [
                 task
                 for variant in variants
-                for task in arm_tasks(config, variant, built, fitted, arm_of_row, state, phases, pool.workers)
+                for task in arm_tasks(
+                    config, variant, shards_of[variant.name], built, fitted, arm_of_row, state, phases
+                )
             ]
             if workers > 1:  # as for the history: compile once
-                for task in {task.arm: task for task in tasks if task.world.users}.values():
+                for task in {
+                    task.arm: task for task in tasks if task.world.users and task.assigned_arm in needed
+                }.values():
                     play_arm(a_glimpse(task), _nobody)
             days = phases.follow_up_end - phases.experiment_start
             with progress.stage("playing the arms", days * len(tasks)) as stage:
-                parts = pool.map(play_arm, tasks, stage.advance)
+                found = days_found([task.piece for task in tasks], phases.experiment_start, stage)
+                parts = pool.map(play_arm, tasks, stage.advance, found)
     with clock.stage("analysis"), progress.stage("analysis", 1) as stage:
         played = join_parts(config, variants, tasks, parts, warmups, arm_of_row)
         results = build_results(config, built.world, phases, played, config_hash(config))
@@ -111,13 +143,24 @@ def run_experiment(
     if config.oracle:
         directory.write_parquet(COUNTERFACTUALS, counterfactuals(played))
     directory.write_json(RESULTS, results)
-    counts = built.recorded.counts if built.recorded else None
     thinking_seconds = seconds_of(tasks, parts, warmups)
     directory.write_json(
         MANIFEST,
-        manifest(config_hash(config), {"run": config.seed}, clock.seconds, workers, counts, thinking_seconds),
+        manifest(
+            config_hash(config),
+            {"run": config.seed},
+            clock.seconds,
+            workers,
+            built.counts,
+            thinking_seconds,
+            attempt.resumed,
+        ),
     )
     return results
+
+
+Cut = Sequence[tuple[Ints, Piece | None]]
+"""Rows of each shard, and where it is kept; None for nowhere."""
 
 
 @dataclass(frozen=True)
@@ -161,48 +204,81 @@ def warm_up(
     phases: Phases,
     pool: ShardPool,
     progress: Progress,
+    attempt: Attempt,
 ) -> list[WarmupResult]:
     """Play the warm-up of every shard under the control policy."""
     policy = fitted[config.control_name]
-    tasks = [WarmupTask(built.world.take(rows), state, policy, arm_of_row[rows], phases) for rows, state in shards]
+    tasks = [
+        WarmupTask(built.world.take(rows), state, policy, arm_of_row[rows], phases, attempt.piece("warmup", n))
+        for n, (rows, state) in enumerate(shards)
+    ]
     days = phases.experiment_start - phases.warmup_start
     with progress.stage("warming up", max(days * len(tasks), 1)) as stage:
-        return pool.map(play_warmup, tasks, stage.advance)
+        found = days_found([task.piece for task in tasks], phases.warmup_start, stage)
+        return pool.map(play_warmup, tasks, stage.advance, found)
+
+
+def cut_variant(
+    config: ExperimentConfig,
+    variant: Variant,
+    all_rows: Ints,
+    arm_of_row: npt.NDArray[np.str_],
+    attempt: Attempt,
+) -> Cut:
+    """What to play of a variant, by shard: all users where the truth is wanted, else its own; and where it is kept.
+
+    Users are cut into shards where they do not matter to each other, and played in one piece where they do.
+    """
+    rows = all_rows if config.oracle else all_rows[arm_of_row == variant.arm]
+    together = learns_across_users(variant.allocation)
+    shards = [rows] if together else [rows[part] for part in cut(len(rows), attempt.shards)]
+    return [(shard, attempt.piece(f"arm.{variant.name}", n)) for n, shard in enumerate(shards)]
+
+
+def arms_to_play(
+    config: ExperimentConfig,
+    variants: list[Variant],
+    shards_of: dict[str, Cut],
+    warmup_shards: int,
+    attempt: Attempt,
+) -> dict[str, Arm]:
+    """The arms whose policies have something left to play."""
+    needed = {v.arm for v in variants if not all(piece and piece.days_kept()[0] for _, piece in shards_of[v.name])}
+    warmups = [attempt.piece("warmup", n) for n in range(warmup_shards)]
+    if config.horizon.warmup_days and not all(piece.days_kept()[0] for piece in warmups):
+        needed.add(config.control_name)
+    return {name: arm for name, arm in config.arms.items() if name in needed}
 
 
 def arm_tasks(
     config: ExperimentConfig,
     variant: Variant,
+    shards: Cut,
     built: BuiltWorld,
     fitted: dict[str, RegisteredPolicy],
     arm_of_row: npt.NDArray[np.str_],
     state: State,
     phases: Phases,
-    workers: int,
 ) -> list[ArmTask]:
-    """What to play of a variant: all users where the truth is wanted, else its own.
-
-    Users are cut into shards where they do not matter to each other, and played in one piece where they do.
-    """
-    rows = built.rows if config.oracle else built.rows[arm_of_row == variant.arm]
-    pieces = [rows] if learns_across_users(variant.allocation) else [rows[part] for part in cut(len(rows), workers)]
+    """What to play of a variant."""
     policy = fitted[variant.arm]
     tasks = []
-    for piece in pieces:
-        learners = arm_of_row[piece] == variant.arm
+    for rows, piece in shards:
+        learners = arm_of_row[rows] == variant.arm
         allocator: Allocator = TopSlots()
         if policy.two_channels:
             allocator = build_allocator(variant.allocation, config.seed, built.world.environment.cities, learners)
         tasks.append(
             ArmTask(
-                world=built.world.take(piece),
-                state=take_state(state, piece),
+                world=built.world.take(rows),
+                state=take_state(state, rows),
                 policy=policy,
                 allocator=allocator,
-                arm_of_row=arm_of_row[piece],
+                arm_of_row=arm_of_row[rows],
                 arm=variant.name,
                 assigned_arm=variant.arm,
                 phases=phases,
+                piece=piece,
             )
         )
     return tasks
@@ -219,6 +295,7 @@ def a_glimpse(task: ArmTask) -> ArmTask:
         allocator=copy.deepcopy(task.allocator),
         arm_of_row=task.arm_of_row[:1],
         phases=replace(task.phases, experiment_end=start + 1, follow_up_end=start + 1),
+        piece=None,
     )
 
 

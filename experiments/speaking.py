@@ -23,6 +23,7 @@ class Place:
     """Where a command writes, for the message of an interruption."""
 
     path: Path | None = None
+    _directory: "RunDirectory | None" = None
 
     def open(self, out: Path | None, config: "ExperimentConfig | EvaluationConfig", force: bool) -> "RunDirectory":
         """Open the run directory of a config."""
@@ -30,8 +31,14 @@ class Place:
         from experiments.run_directory import RunDirectory
 
         directory = RunDirectory.open(out, config.name, resolved(config), force=force)
-        self.path = directory.path
+        self.path, self._directory = directory.path, directory
         return directory
+
+    def how_to_go_on(self) -> str:
+        """What follows the message of an interruption: how to go on, where something was kept to go on from."""
+        if self._directory is None or not self._directory.interrupted:
+            return ""
+        return f"; {self._directory.remedy} goes on"
 
 
 @contextlib.contextmanager
@@ -51,8 +58,9 @@ def speaking_plainly() -> Iterator[Place]:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(USER_ERROR) from error
         except WorkerDiedError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {error}{place.how_to_go_on()}", err=True)
             raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        typer.echo(f"interrupted; nothing half-written in {place.path}" if place.path else "interrupted", err=True)
+        said = f"interrupted; nothing half-written in {place.path}" if place.path else "interrupted"
+        typer.echo(f"{said}{place.how_to_go_on()}", err=True)
         raise typer.Exit(INTERRUPTED) from error

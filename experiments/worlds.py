@@ -5,10 +5,11 @@ from datetime import date
 
 import numpy as np
 
-from experiments.config import GeneratedWorld, LogWorld
+from experiments.config import DrawnTraffic, GeneratedWorld, LogWorld, TraceTraffic
 from simulator.datasets.online_retail import read_online_retail
 from simulator.generated import generate_world
 from simulator.recorded import RecordedWorld, build_recorded_world
+from simulator.traffic import read_trace, with_trace
 from simulator.world import World
 
 READERS = {"online_retail": read_online_retail}
@@ -21,10 +22,12 @@ class BuiltWorld:
     Attributes:
         world: the truth.
         recorded: the log side, or None for a generated world.
+        counts: what became of the rows of the log or trace, or None where there is neither.
     """
 
     world: World
     recorded: RecordedWorld | None
+    counts: dict[str, int] | None = None
 
     @property
     def rows(self) -> np.ndarray:
@@ -41,6 +44,7 @@ def build_world(
     slots: int,
     seed: int,
     seen_days: int | None = None,
+    traffic: DrawnTraffic | TraceTraffic | None = None,
 ) -> BuiltWorld:
     """Build the world that a config describes.
 
@@ -52,8 +56,10 @@ def build_world(
         slots: positions on a page.
         seed: of all draws.
         seen_days: day from which the occasions and topics of ``world.unseen`` may appear; None for never.
+        traffic: the ``traffic`` section; None lets the world draw its visits.
 
     Raises:
+        DatasetError: the log or the trace cannot be used.
         ValueError: something named in the config does not exist, or the log does not reach far enough.
     """
     if isinstance(config, LogWorld):
@@ -68,7 +74,7 @@ def build_world(
             behaviour=config.behaviour,
             seed=seed,
         )
-        return BuiltWorld(recorded.world, recorded)
+        return BuiltWorld(recorded.world, recorded, recorded.counts)
     if start is None or days is None:
         raise ValueError("horizon.start: missing; a generated world needs its first day, as in 2015-10-05")
     world = generate_world(
@@ -87,4 +93,7 @@ def build_world(
         unseen=config.unseen,
         unseen_until=days if seen_days is None else seen_days,
     )
+    if isinstance(traffic, TraceTraffic):
+        world, counts = with_trace(world, read_trace(traffic.path), start)
+        return BuiltWorld(world, None, counts)
     return BuiltWorld(world, None)

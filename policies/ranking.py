@@ -8,6 +8,7 @@ from numba import njit
 
 from policies.registry import RegisteredPolicy
 from simulator.batches import NO_ITEM, UTILITY, Candidates, Floats, Ints, Ints32, Requests
+from simulator.snapshots import Arrays
 
 
 class VisitRanking(RegisteredPolicy):
@@ -20,6 +21,10 @@ class VisitRanking(RegisteredPolicy):
         """Forget the rankings of earlier visits."""
         self._items: Ints32 = np.full((rows, 0), NO_ITEM, dtype=np.int32)
         self._scores: Floats = np.zeros((rows, 0))
+
+    def snapshot(self) -> Arrays | None:
+        """Nothing: at the end of a day no visit is under way, and a ranking is for one visit."""
+        return {}
 
     @abstractmethod
     def rank(self, requests: Requests, width: int) -> tuple[Ints32, Floats]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 from simulator.batches import Candidates, InteractionLog, ObservedCatalog, ObservedUsers, Requests
 from simulator.environment.context import ObservedContext
 from simulator.parameters import Parameters
+from simulator.snapshots import Arrays
 
 ENTRY_POINTS = "recgpt_testbed.policies"
 """Entry-point group: the name is the policy's, the value the module whose import registers it."""
@@ -88,6 +89,16 @@ class RegisteredPolicy(ABC):
         """Texts by the ids that candidates carry; only ever appended to between one ``begin`` and the next."""
         return ()
 
+    def snapshot(self) -> Arrays | None:
+        """See ``simulator.protocols.Policy``: nothing, of a policy that has nothing to forget in ``begin``.
+
+        A subclass that defines ``begin`` defines this and ``restore`` too, or is not asked (``keeps_its_place``).
+        """
+        return {}
+
+    def restore(self, kept: Arrays) -> None:  # noqa: B027 - likewise
+        """See ``simulator.protocols.Policy``."""
+
     def diary(self) -> dict[str, Any] | None:
         """What it wrote down since ``begin``, as plain values for the report; None if nothing. Never seconds."""
         return None
@@ -95,6 +106,17 @@ class RegisteredPolicy(ABC):
     def seconds(self) -> dict[str, float]:
         """Wall seconds that its work took since ``begin``, by the role they were spent in."""
         return {}
+
+
+def keeps_its_place(policy: RegisteredPolicy) -> bool:
+    """Whether a policy's ``snapshot`` can be relied on to say all that its ``begin`` would forget.
+
+    It can if the class that defines ``begin`` also defines ``snapshot``, or inherits ``begin`` from one that does. A
+    class with a ``begin`` of its own and another's ``snapshot`` may keep more than the snapshot knows of.
+    """
+    order = type(policy).__mro__
+    begins, tells = (next(n for n, c in enumerate(order) if name in vars(c)) for name in ("begin", "snapshot"))
+    return tells <= begins
 
 
 _POLICIES: dict[str, type[RegisteredPolicy]] = {}

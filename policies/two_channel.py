@@ -32,6 +32,7 @@ from simulator.batches import (
 )
 from simulator.environment.context import ObservedContext
 from simulator.parameters import Parameters
+from simulator.snapshots import Arrays
 
 _AFFINITY = FEATURES.index("category affinity")
 
@@ -67,6 +68,10 @@ class TwoChannel(Contextual):
         super().begin(rows)
         self._rows = rows
         self._visits: VisitChannels | None = None
+
+    def snapshot(self) -> Arrays | None:
+        """Nothing: candidates are for one visit."""
+        return {}
 
     def _estimates(self, requests: Requests, items: Ints32, base: Floats, features: npt.NDArray[np.float32]) -> Floats:
         """P(click | examined) of items already scored by the blend, float64 as ``items``; 0 on padding."""

@@ -35,6 +35,10 @@ class Traffic(Protocol):
         """The visits of these rows are over: move satisfaction, decide who has left, set the next visits."""
         ...
 
+    def pages(self, row: Ints, time: Ints) -> Ints | None:
+        """The most pages of the visits that begin at ``time``, int64 [rows]; None where nothing limits them."""
+        ...
+
 
 class Profiles(NamedTuple):
     """Relative intensity by hour of day [24] and weekday [7, Monday first], each of mean 1."""
@@ -159,35 +163,48 @@ class DrawnVisits:
         _judge_all(self._users, state, row, time, self._constants)
         self._draw(state, row, time)
 
+    def pages(self, row: Ints, time: Ints) -> None:
+        """See ``Traffic``: as many as the user has patience for."""
+
     def _draw(self, state: State, row: Ints, time: Ints) -> None:
         _thin(self._users, state, row, time, self._intensity, self._peak, self._constants)
 
 
 class RecordedTraffic:
-    """Visits exactly when a log has them: nobody comes more often, or stays away, because of what was shown."""
+    """Visits exactly when a log or a trace has them: nobody comes more often, or stays away, for what was shown."""
 
     def __init__(self, world: World) -> None:
         if world.visits is None:
             raise ValueError("world.visits: none recorded; use DrawnVisits")
-        self._visits = world.visits
+        visits = self._visits = world.visits
+        self._span = world.days * DAY_SECONDS + 1
+        rows = np.repeat(np.arange(world.users), np.diff(visits.offset))
+        self._key = rows * self._span + visits.time  # rises over all visits of all rows
 
     def open(self, state: State, start: int) -> None:
         """See ``Traffic``."""
         rows = np.arange(len(state.visit))
-        row_of_visit = np.repeat(rows, np.diff(self._visits.offset))
-        state.visit[:] = np.bincount(row_of_visit[self._visits.time < start], minlength=len(rows))
-        self._set(state, rows)
+        self._set(state, rows, np.searchsorted(self._key, rows * self._span + start))
 
     def close_visits(self, state: State, row: Ints, time: Ints) -> None:
         """See ``Traffic``."""
-        state.visit[row] += 1
-        self._set(state, row)
+        self._set(state, row, np.searchsorted(self._key, row * self._span + time, side="right"))
 
-    def _set(self, state: State, row: Ints) -> None:
-        index = self._visits.offset[row] + state.visit[row]
-        there = index < self._visits.offset[row + 1]
+    def pages(self, row: Ints, time: Ints) -> Ints:
+        """See ``Traffic``."""
+        pages = self._visits.pages[np.searchsorted(self._key, row * self._span + time)]
+        return np.where(pages > 0, pages, NEVER)
+
+    def _set(self, state: State, row: Ints, index: Ints) -> None:
+        """Let the visits at ``index`` be the next ones; after a row's last visit there is none."""
+        visits = self._visits
+        there = index < visits.offset[row + 1]
         state.next_time[row] = NEVER
-        state.next_time[row[there]] = self._visits.time[index[there]]
+        state.next_time[row[there]] = visits.time[index[there]]
+        state.visit[row] = 0
+        state.visit[row[there]] = visits.visit[index[there]]
+        over = ~there & (index > visits.offset[row])
+        state.visit[row[over]] = visits.visit[index[over] - 1] + 1
 
 
 def return_constants(world: World) -> ReturnConstants:

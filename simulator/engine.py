@@ -19,6 +19,7 @@ from simulator.intent import draw_intents, intent_constants
 from simulator.protocols import Allocator, Policy
 from simulator.reader import Reader
 from simulator.response import NOTHING_TO_READ, SECONDS_A_PAGE, Reading, respond, response_constants
+from simulator.snapshots import Arrays, overwrite, prefixed, under
 from simulator.state import State, new_state, observed_history
 from simulator.streams import stream_key
 from simulator.tables import Recorder
@@ -54,7 +55,7 @@ class Simulation:
         state: their moving state, rows in the same order; written in place.
         policy, allocator: the guests.
         recorders: what is told of every page.
-        day_closed: called after each day, for progress.
+        day_closed: called after each day, before anything of the next one; the moment for a ``snapshot``.
     """
 
     def __init__(
@@ -87,8 +88,14 @@ class Simulation:
         self._max_pages = behaviour.response.max_pages
         self._reader: Reader | None = None
 
-    def run(self, start_day: int, end_day: int) -> None:
+    def run(self, start_day: int, end_day: int, kept: Arrays | None = None) -> None:
         """Play the days from ``start_day`` to ``end_day`` (exclusive).
+
+        Args:
+            start_day: the first day.
+            end_day: the day after the last one.
+            kept: the ``snapshot`` of another simulation like this one, taken when the day before ``start_day`` closed;
+                what follows is then what would have followed there. None begins from the state as it is.
 
         Raises:
             PolicyError: an answer held an unknown item or explanation, one item twice on a page, or something behind an
@@ -96,12 +103,39 @@ class Simulation:
         """
         self._policy.begin(self.world.users)
         self._reader = None  # the policy may number its texts anew
+        if kept is not None:
+            self._restore(kept)
         clock = simpy.Environment(initial_time=start_day * DAY_SECONDS)
         clock.process(self._days(clock))
         clock.process(self._allocation(clock))
         clock.process(self._pump(clock))
         clock.run(until=end_day * DAY_SECONDS)
         self._close(end_day - 1)
+
+    def snapshot(self) -> dict[str, np.ndarray] | None:
+        """All that later days depend on: state, visits, recorders and guests. None if a guest cannot say.
+
+        The arrays are those that are written to as play goes on: use them before ``day_closed`` returns.
+        """
+        policy, allocator = self._policy.snapshot(), self._allocator.snapshot()
+        if policy is None or allocator is None:
+            return None
+        visits = self.visits
+        arrays = {"visits": np.array([visits.drawn, visits.served, visits.lost], np.int64)}
+        arrays |= prefixed("state", self.state._asdict())
+        arrays |= prefixed("policy", policy) | prefixed("allocator", allocator)
+        for n, recorder in enumerate(self._recorders):
+            arrays |= prefixed(f"recorder{n}", recorder.snapshot())
+        return arrays
+
+    def _restore(self, kept: Arrays) -> None:
+        for name, array in self.state._asdict().items():
+            overwrite(array, kept[f"state/{name}"])
+        self.visits = VisitCount(*kept["visits"].tolist())
+        self._policy.restore(under("policy", kept))
+        self._allocator.restore(under("allocator", kept))
+        for n, recorder in enumerate(self._recorders):
+            recorder.restore(under(f"recorder{n}", kept))
 
     def _days(self, clock: simpy.Environment) -> Events:
         """Each midnight: close yesterday, show the policy today's context for its near-line work."""
@@ -154,6 +188,7 @@ class Simulation:
         )
         self.visits.drawn += len(row)
         here, since = row, arrival
+        budget = self._traffic.pages(row, arrival)
         already = np.zeros((len(row), 0), np.int32)
         for page in range(self._max_pages):
             time = since + page * SECONDS_A_PAGE
@@ -175,11 +210,14 @@ class Simulation:
                 self._response,
                 self._read(slates, here, since),
             )
+            if budget is not None:
+                responses.leaves[page + 1 >= budget] = True
             self._allocator.observe(requests, slates, responses)
             for recorder in self._recorders:
                 recorder.page(requests, slates, responses)
             stays = ~responses.leaves & (slates.items[:, 0] != NO_ITEM)
             here, since = here[stays], since[stays]
+            budget = None if budget is None else budget[stays]
             already = np.concatenate([already, slates.items], axis=1)[stays]
             if len(here) == 0:
                 break

@@ -13,6 +13,7 @@ from simulator.batches import (
     Slates,
 )
 from simulator.environment.context import ObservedContext
+from simulator.snapshots import Arrays
 
 
 class Policy(Protocol):
@@ -45,6 +46,17 @@ class Policy(Protocol):
         """Texts by the ids that candidates carry; only ever appended to between one ``begin`` and the next."""
         ...
 
+    def snapshot(self) -> Arrays | None:
+        """At the end of a day: what ``begin`` would forget and later days depend on. None if it cannot say.
+
+        Arrays of numbers or texts, none of objects; they may be those that go on being written to.
+        """
+        ...
+
+    def restore(self, kept: Arrays) -> None:
+        """Just begun, with the same fit: go on from what ``snapshot`` gave. ``refresh`` comes next."""
+        ...
+
 
 class Allocator(Protocol):
     """Who decides which candidates are exposed.
@@ -63,6 +75,14 @@ class Allocator(Protocol):
 
     def diary(self) -> dict[str, Any] | None:
         """What it wrote down, as plain values for the report; None if nothing."""
+        ...
+
+    def snapshot(self) -> Arrays | None:
+        """As for ``Policy``: what it learned and wrote down so far."""
+        ...
+
+    def restore(self, kept: Arrays) -> None:
+        """Newly made, with the same arguments: go on from what ``snapshot`` gave. ``refresh`` comes next."""
         ...
 
     def allocate(self, requests: Requests, candidates: Candidates) -> Slates:

@@ -246,4 +246,5 @@ def _visits(
     offset = np.searchsorted(source.user[rows][first], np.arange(users + 1)).astype(np.int64)
     entry = np.append(np.flatnonzero(first), len(rows)).astype(np.int64)
     baskets = Baskets(offset, entry, source.category[source.item[rows]])
-    return RecordedVisits(offset, time[rows][first]), baskets
+    number = np.arange(offset[-1]) - np.repeat(offset[:-1], np.diff(offset))
+    return RecordedVisits(offset, time[rows][first], number, np.zeros_like(number)), baskets

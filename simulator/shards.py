@@ -1,17 +1,21 @@
 """The same run on one core or on several: users are cut into shards, and shards are played side by side.
 
-A shard's outcome depends on its users alone, so how many shards there are, and who plays them, changes nothing. What is
-sent to another process is the shard's part of the world and its guests; nothing is read back from the parent.
+A shard's outcome depends on its users alone, so how many shards there are, who plays them and how often it was tried
+changes nothing. What is sent to another process is the shard's part of the world and its guests; nothing is read back
+from the parent.
 """
 
 import multiprocessing
+import multiprocessing.connection
 import multiprocessing.queues
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -20,6 +24,9 @@ from simulator.batches import Ints
 
 MOST_USERS: Final = 50_000
 """Users of one shard at the most, which bounds the memory of a worker."""
+
+MOST_DEATHS: Final = 3
+"""Times in a row, without a task being finished in between, that worker processes may die before the map gives up."""
 
 _POLL_SECONDS: Final = 0.2
 _ticks: "multiprocessing.queues.SimpleQueue[int] | None" = None
@@ -30,7 +37,7 @@ ResultT = TypeVar("ResultT")
 
 
 class WorkerDiedError(RuntimeError):
-    """A worker process ended without an answer (killed from outside, or out of memory)."""
+    """Worker processes ended without an answer (killed from outside, or out of memory), again and again."""
 
 
 def cut(users: int, workers: int) -> list[Ints]:
@@ -49,15 +56,43 @@ def _start_worker(ticks: "multiprocessing.queues.SimpleQueue[int]", threads: int
     _ticks = ticks
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch is loaded, which comes later
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _tick_to_parent() -> None:
-    if _ticks is not None:
-        _ticks.put(1)
+def _end_with_parent() -> None:
+    """Without its parent a worker would go on, and write what another attempt is writing too."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
 
 
-def _call(work: Callable[[Any, Tick], Any], task: Any) -> Any:
-    return work(task, _tick_to_parent)
+def _call(work: Callable[[Any, Tick], Any], task: Any, place: int) -> Any:
+    def tick() -> None:
+        if _ticks is not None:
+            _ticks.put(place)
+
+    return work(task, tick)
+
+
+class _Steps:
+    """Counts the steps of each task, whichever attempt at it makes them, and tells of those not seen before."""
+
+    def __init__(self, already: Sequence[int], tick: Tick) -> None:
+        self._tick = tick
+        self._told = list(already)
+        self._done = [0] * len(already)
+
+    def one(self, place: int) -> None:
+        """An attempt at a task has made one more step."""
+        self._done[place] += 1
+        if self._done[place] > self._told[place]:
+            self._told[place] += 1
+            self._tick()
+
+    def again(self) -> None:
+        """Every task that is not finished begins anew."""
+        self._done = [0] * len(self._done)
 
 
 class ShardPool:
@@ -73,42 +108,82 @@ class ShardPool:
         self.workers = workers
         self._executor: ProcessPoolExecutor | None = None
         if workers > 1:
-            # Spawned, not forked: a forked child of a process with OpenMP threads can hang.
-            context = multiprocessing.get_context("spawn")
-            self._queue = context.SimpleQueue()
-            threads = max(1, cores() // workers)
-            self._executor = ProcessPoolExecutor(workers, context, _start_worker, (self._queue, threads))
+            self._start()
 
-    def map(self, work: Callable[[TaskT, Tick], ResultT], tasks: Sequence[TaskT], tick: Tick) -> list[ResultT]:
+    def _start(self) -> None:
+        # Spawned, not forked: a forked child of a process with OpenMP threads can hang.
+        context = multiprocessing.get_context("spawn")
+        self._queue = context.SimpleQueue()
+        threads = max(1, cores() // self.workers)
+        self._executor = ProcessPoolExecutor(self.workers, context, _start_worker, (self._queue, threads))
+
+    def map(
+        self,
+        work: Callable[[TaskT, Tick], ResultT],
+        tasks: Sequence[TaskT],
+        tick: Tick,
+        already: Sequence[int] | None = None,
+    ) -> list[ResultT]:
         """Results of ``work(task, tick)`` in the order of the tasks.
 
+        Where a worker process dies, those that were with it are ended too, and every task without an answer is given
+        to new ones. A task may therefore be worked on more than once: what it writes must be the same each time.
+
         Args:
-            work: a function of a module, so that another process can find it.
+            work: a function of a module, so that another process can find it. It calls ``tick`` once for each step of
+                the task, steps that it found done and skips included.
             tasks: one for each shard.
-            tick: called here each time a task calls its own ``tick``.
+            tick: called here once for each step of a task, whatever attempt makes it.
+            already: steps of each task that need not be told, because they were done before; none if left out.
 
         Raises:
-            WorkerDiedError: a process ended without an answer.
+            WorkerDiedError: ``MOST_DEATHS`` times in a row a process ended without an answer, and no task got one.
         """
+        steps = _Steps([0] * len(tasks) if already is None else already, tick)
         if self._executor is None:
-            return [work(task, tick) for task in tasks]
-        futures: list[Future[ResultT]] = [self._executor.submit(_call, work, task) for task in tasks]
-        try:
-            pending: set[Future[ResultT]] = set(futures)
-            while pending:
-                _, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-                self._drain(tick)
-            return [future.result() for future in futures]
-        except BrokenProcessPool as error:
-            raise WorkerDiedError(
-                "a worker process ended without an answer (killed, or out of memory); run again, with fewer --workers "
-                "if memory was short"
-            ) from error
+            return [work(task, partial(steps.one, place)) for place, task in enumerate(tasks)]
+        answers: dict[int, Future[ResultT]] = {}
+        deaths = 0
+        while len(answers) < len(tasks):
+            left = [place for place in range(len(tasks)) if place not in answers]
+            found, causes = self._attempt(work, tasks, left, steps)
+            answers |= found
+            if len(answers) == len(tasks):
+                break
+            deaths = 1 if found else deaths + 1
+            if deaths == MOST_DEATHS:
+                raise WorkerDiedError(
+                    f"worker processes ended without an answer, {deaths} times in a row ({causes}); if memory was "
+                    "short, go on with fewer --workers"
+                )
+            steps.again()
+        return [answers[place].result() for place in range(len(tasks))]
 
-    def _drain(self, tick: Tick) -> None:
+    def _attempt(
+        self, work: Callable[[TaskT, Tick], ResultT], tasks: Sequence[TaskT], places: Sequence[int], steps: _Steps
+    ) -> tuple[dict[int, "Future[ResultT]"], str]:
+        """Answers to some tasks, errors among them, by place; those missing went with workers that died, and how."""
+        assert self._executor is not None
+        futures: dict[Future[ResultT], int] = {}
+        processes: dict[int, Any] = {}
+        with suppress(BrokenProcessPool):  # it may break before everything is handed in
+            for place in places:
+                futures[self._executor.submit(_call, work, tasks[place], place)] = place
+                processes |= self._executor._processes or {}
+        pending = set(futures)
+        while pending:
+            _, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            self._drain(steps)
+        answers = {place: f for f, place in futures.items() if not isinstance(f.exception(), BrokenProcessPool)}
+        if len(answers) == len(places):
+            return answers, ""
+        self._executor.shutdown(wait=True, cancel_futures=True)  # a broken one ends what is left of its processes
+        self._start()
+        return answers, _causes([process.exitcode for process in processes.values()])
+
+    def _drain(self, steps: _Steps) -> None:
         while not self._queue.empty():
-            self._queue.get()
-            tick()
+            steps.one(self._queue.get())
 
     def close(self) -> None:
         """End the processes; unfinished tasks are given up."""
@@ -126,3 +201,10 @@ def shard_pool(workers: int) -> Iterator[ShardPool]:
         yield pool
     finally:
         pool.close()
+
+
+def _causes(codes: Sequence[int | None]) -> str:
+    """How processes ended, in words; those that the pool ended itself are left out where another has a cause."""
+    ended = sorted({code for code in codes if code is not None and code != 0})
+    own = [code for code in ended if code != -signal.SIGTERM] or ended
+    return ", ".join(f"signal {-code}" if code < 0 else f"exit code {code}" for code in own) or "cause unknown"

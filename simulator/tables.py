@@ -18,6 +18,7 @@ from simulator.batches import (
     Responses,
     Slates,
 )
+from simulator.snapshots import Arrays, overwrite
 
 COUNTS: Final = ("sessions", "pages", "impressions", "clicks", "ipv", "atc", "orders", "novel_impressions")
 AMOUNTS: Final = ("gmv", "tv")
@@ -36,6 +37,8 @@ USER_DAY_SCHEMA: Final = pl.Schema(
 warmup, experiment, follow_up. ``ipv`` item-page views, ``atc`` add-to-carts, ``gmv`` paid, ``tv`` paid net of refunds;
 a refund counts on the day of its order."""
 
+IMPRESSION_COLUMNS: Final = ("user", "visit", "item", "time", "position", "kind", "propensity")
+
 PHASES: Final = ("warmup", "experiment", "follow_up")
 
 
@@ -44,6 +47,13 @@ class Recorder:
 
     def page(self, requests: Requests, slates: Slates, responses: Responses) -> None:
         """One page was shown to each request and answered."""
+
+    def snapshot(self) -> Arrays:
+        """What it has written so far, as arrays; valid until the next page."""
+        return {}
+
+    def restore(self, kept: Arrays) -> None:
+        """Go on from what ``snapshot`` gave, in a recorder made with the same arguments."""
 
 
 class UserDays(Recorder):
@@ -77,6 +87,15 @@ class UserDays(Recorder):
             ("tv", gross - responses.refunded.sum(axis=1)),
         ):
             self.sums[name][where] += amount
+
+    def snapshot(self) -> Arrays:
+        """The sums."""
+        return self.sums
+
+    def restore(self, kept: Arrays) -> None:
+        """See ``Recorder``."""
+        for name, sums in self.sums.items():
+            overwrite(sums, kept[name])
 
     def table(self, user: Ints, arm: npt.NDArray[np.str_], phase: Sequence[str]) -> pl.DataFrame:
         """The rows with at least one visit, by user and then day, in USER_DAY_SCHEMA.
@@ -124,6 +143,15 @@ class Impressions(Recorder):
                 np.full(len(n), np.nan) if propensity is None else propensity[n, position],
             )
         )
+
+    def snapshot(self) -> Arrays:
+        """The impressions so far, by column."""
+        self._parts = [self.columns()]
+        return dict(zip(IMPRESSION_COLUMNS, self._parts[0], strict=True))
+
+    def restore(self, kept: Arrays) -> None:
+        """See ``Recorder``."""
+        self._parts = [tuple(kept[name] for name in IMPRESSION_COLUMNS)]
 
     def columns(self) -> tuple[npt.NDArray[np.generic], ...]:
         """user, visit, item, time, position, kind (0 where not clicked) and propensity of all impressions."""

@@ -85,10 +85,19 @@ class Baskets(NamedTuple):
 
 @dataclass(frozen=True)
 class RecordedVisits:
-    """Arrival times from a log, by row: ``time[offset[row]:offset[row + 1]]`` ascending, int64 seconds."""
+    """Arrivals from a log or a trace, by row.
+
+    Attributes:
+        offset: where a row's visits begin, int64 [rows + 1].
+        time: ``time[offset[row]:offset[row + 1]]`` rises from visit to visit; seconds, int64 [visits].
+        visit: the number that the draws of each visit are keyed by, rising likewise, int64 [visits].
+        pages: the most pages that each visit can hold, 0 where nothing is known, int64 [visits].
+    """
 
     offset: Ints
     time: Ints
+    visit: Ints
+    pages: Ints
 
 
 @dataclass(frozen=True)
@@ -104,8 +113,8 @@ class World:
         catalog, population, environment: what there is, who there is, and the contexts.
         needs: what contexts call for.
         behaviour: the parameters.
-        visits: recorded arrival times, or None where arrivals are drawn.
-        baskets: recorded purposes of those visits.
+        visits: recorded arrivals, or None where arrivals are drawn.
+        baskets: recorded purposes of those visits; empty where none are recorded, as in a trace.
     """
 
     seed: int
@@ -166,11 +175,12 @@ class World:
             lengths = np.diff(visits.offset)[rows]
             offset = np.concatenate([[0], np.cumsum(lengths)])
             index = np.repeat(visits.offset[rows] - offset[:-1], lengths) + np.arange(offset[-1])
-            visits = RecordedVisits(offset, visits.time[index])
-            sizes = np.diff(baskets.offset)[index]
-            entry = np.concatenate([[0], np.cumsum(sizes)])
-            entries = np.repeat(baskets.offset[index] - entry[:-1], sizes) + np.arange(entry[-1])
-            baskets = Baskets(offset, entry, baskets.category[entries])
+            visits = RecordedVisits(offset, visits.time[index], visits.visit[index], visits.pages[index])
+            if len(baskets.first) > 1:
+                sizes = np.diff(baskets.offset)[index]
+                entry = np.concatenate([[0], np.cumsum(sizes)])
+                entries = np.repeat(baskets.offset[index] - entry[:-1], sizes) + np.arange(entry[-1])
+                baskets = Baskets(offset, entry, baskets.category[entries])
         return replace(self, population=self.population.take(rows), visits=visits, baskets=baskets)
 
 

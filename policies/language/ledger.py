@@ -124,6 +124,17 @@ class Ledger:
             "truncated": self.truncated,
         }
 
+    def snapshot(self) -> dict[str, Any]:
+        """The whole book as plain values: the plan, and what was executed."""
+        return self.as_dict() | {"executed": self.executed()}
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """Write what ``snapshot`` gave into an empty book."""
+        self.truncated = kept["truncated"]
+        self._roles = {role: RoleCount(**entry) for role, entry in kept["roles"].items()}
+        self._jobs = {kind: JobCount(**entry) for kind, entry in kept["jobs"].items()}
+        self._executed = {role: Executed(**entry) for role, entry in kept["executed"].items()}
+
     def executed(self) -> dict[str, dict[str, int | float]]:
         """What this process ran, by role: ``computed_calls``, ``cache_hits``, ``seconds``."""
         return {role: dict(vars(entry)) for role, entry in sorted(self._executed.items())}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from policies.channels import Channel, VisitChannels, order_rates, score_items
@@ -58,6 +59,7 @@ from simulator.batches import (
 from simulator.environment.context import ObservedContext
 from simulator.parameters import Parameters
 from simulator.serving.transformer import ModelShape
+from simulator.snapshots import Arrays, as_array, as_value, prefixed, under
 from simulator.streams import Stream
 
 _ALL = 1 << 62
@@ -267,6 +269,20 @@ class TagPolicy(RegisteredPolicy):
         else:
             self._schedule.begin(day, context)
         self._days.append(day)
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Thoughts, schedule, accounts and samples; channels are for one visit, and none is under way."""
+        arrays = prefixed("memory", self._memory.snapshot()) | prefixed("schedule", self._schedule.snapshot())
+        book = {"days": self._days, "executed": self._executed, "samples": self._samples}
+        return arrays | {"book": as_array(book | {"ledger": self.ledger.snapshot()})}
+
+    def restore(self, kept: Arrays) -> None:
+        """See ``snapshot``."""
+        self._memory.restore(under("memory", kept))
+        self._schedule.restore(under("schedule", kept))
+        book = as_value(kept["book"])
+        self._days, self._executed, self._samples = book["days"], book["executed"], book["samples"]
+        self.ledger.restore(book["ledger"])
 
     def thoughts(self, requests: Requests) -> Thoughts:
         """What is kept of the requests' users, once the jobs that they are due for have been executed."""

@@ -1,12 +1,13 @@
 """What is kept of each user between near-line jobs: the last thoughts, by row, and the day they were had on."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from policies.thoughts import NO_TAG, Thoughts
 from simulator.batches import Ints, Ints32
+from simulator.snapshots import Arrays, as_array, as_value, overwrite
 
 NEVER: Final = -1
 """Day of users who were not thought about yet."""
@@ -43,6 +44,26 @@ class ThoughtMemory:
             kept[row] = getattr(thoughts, name)
         for n, place in enumerate(row):
             self._parts[place], self._style[place] = thoughts.parts[n], thoughts.style[n]
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """All that is kept, as arrays."""
+        words = [[list(parts or ()), style] for parts, style in zip(self._parts, self._style, strict=True)]
+        return {
+            "day": self.day,
+            "tags": self._tags,
+            "proposed": self._proposed,
+            "words": as_array(words),
+            **self._counts,
+        }
+
+    def restore(self, kept: Arrays) -> None:
+        """Go on from what ``snapshot`` of a memory of as many users gave."""
+        overwrite(self.day, kept["day"])
+        self._tags, self._proposed = kept["tags"], kept["proposed"]
+        for name, counts in self._counts.items():
+            overwrite(counts, kept[name])
+        for row, (parts, style) in enumerate(as_value(kept["words"])):
+            self._parts[row], self._style[row] = tuple(parts), style
 
     def take(self, row: Ints) -> Thoughts:
         """What is kept of some users; empty of those who were never thought about."""

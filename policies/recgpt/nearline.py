@@ -6,7 +6,7 @@ city, of the context until the day and of the seed. Every shard computes it for 
 the same one. Knows no history, no tag and no model, and not whether a scheduled user ever comes back.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from simulator.batches import Bools, Floats, Ints, Ints32
 from simulator.environment.context import ObservedContext
 from simulator.environment.trends import PERCEPTIBLE
 from simulator.parameters import Parameters
+from simulator.snapshots import Arrays, as_array, as_value, overwrite
 from simulator.streams import Stream
 
 FELT: Final = 0.5
@@ -139,6 +140,23 @@ class Schedule:
         self.waiting = due
         self.waiting[granted] = False
         self._count(day, by_age, changed)
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """The schedule so far, once begun."""
+        return {
+            "last": self.last,
+            "waiting": self.waiting,
+            "due_day": self._due_day,
+            "days": as_array({"first": self._first, "last": self._day, "counters": self._counters}),
+        }
+
+    def restore(self, kept: Arrays) -> None:
+        """Go on from what ``snapshot`` of a schedule with the same arguments gave, in place of ``begin``."""
+        overwrite(self.last, kept["last"])
+        overwrite(self.waiting, kept["waiting"])
+        self._due_day = kept["due_day"]
+        days = as_value(kept["days"])
+        self._first, self._day, self._counters = days["first"], days["last"], days["counters"]
 
     def counters(self, day: int) -> dict[str, int | float]:
         """What was scheduled on a day, in users.

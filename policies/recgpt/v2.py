@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from policies.language.generation import Prompt
@@ -25,6 +26,7 @@ from policies.registry import register_policy
 from policies.thoughts import NO_TAG, Thoughts, padded
 from simulator.batches import NO_ITEM, Ints32, Requests
 from simulator.parameters import Parameters
+from simulator.snapshots import Arrays, as_array, as_value
 
 
 class RecGPTV2Params(AgentParams):
@@ -118,6 +120,18 @@ class RecGPTV2(Agent):
         """See ``TagPolicy``; what users were told is forgotten too."""
         super().begin(rows)
         self._told: dict[tuple[int, str, str, int], int] = {}
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """See ``TagPolicy``; and what users were told, in words, since texts are numbered anew."""
+        texts = self.texts.all
+        told = [[*key, texts[number] if number >= 0 else ""] for key, number in self._told.items()]
+        return super().snapshot() | {"told": as_array(told)}
+
+    def restore(self, kept: Arrays) -> None:
+        """See ``snapshot``."""
+        super().restore(kept)
+        for user, style, day, item, text in as_value(kept["told"]):
+            self._told[user, style, day, item] = self.texts.number(text) if text else -1
 
     def tokens_of(self, text: Text) -> tuple[int, ...]:
         """Items as one token each, unless compression is off."""

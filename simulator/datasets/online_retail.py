@@ -9,7 +9,8 @@ Source: D. Chen (2015), "Online Retail", UCI Machine Learning Repository, doi:10
 import csv
 import gzip
 import zlib
-from datetime import datetime, time
+from collections.abc import Iterator
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,17 @@ COLUMNS: Final = (
 DATE_FORMATS: Final = ("%Y-%m-%d %H:%M:%S", "%m/%d/%Y %H:%M")
 PRODUCT_CODE: Final = r"^\d{5}[A-Z]{0,2}$"
 SERVICES: Final = ("NEXT DAY CARRIAGE", "PACKING CHARGE", "HIGH RESOLUTION IMAGE")
+_BLOCK_BYTES: Final = 8 << 20
+_FATES: Final = {
+    "unreadable_rows": "unreadable_rows",
+    "stock_notes": "stock_notes",
+    "missing_customer": "missing_customer",
+    "non_product_codes": "non_product_codes",
+    "cancellation": "cancellations",
+    "non_positive_quantity": "non_positive_quantity",
+    "non_positive_price": "non_positive_price",
+    "sale": "kept",
+}
 FETCH: Final = "fetch it with `testbed data online-retail --to DIR`"
 
 
@@ -96,19 +108,78 @@ def read_online_retail(path: Path) -> PurchaseLog:
     return _log(midnight, sales, purchases, refunded, counts | _raw_figures(rows, unreadable))
 
 
+def online_retail_visits(path: Path) -> tuple[date, Integers, Integers, dict[str, int]]:
+    """The visits of the log alone: who came when, for a trace. Takes a few hundred MiB, whatever the file's size.
+
+    The file is read a block of lines at a time. Rows are judged as by ``read_online_retail``; of its fates ``kept`` are
+    all sales here and ``cancellations`` all cancellations. Visits and the numbers of users are those of its
+    ``PurchaseLog.visits``.
+
+    Args:
+        path: as for ``read_online_retail``.
+
+    Returns:
+        The first day, the user and the time of each visit (seconds since that day's midnight, by time and then user),
+        and what became of the rows.
+
+    Raises:
+        DatasetError: as for ``read_online_retail``.
+    """
+    counts = dict.fromkeys(_FATES.values(), 0)
+    baskets: list[pl.DataFrame] = []
+    for text in _blocks(path):
+        rows, unreadable = _parse(path, text)
+        rows = rows.with_columns(fate=_fate())
+        counts["unreadable_rows"] += unreadable
+        for fate, number in rows["fate"].value_counts().iter_rows():
+            counts[_FATES[fate]] += number
+        invoices = rows.filter(pl.col("CustomerID").is_not_null()).group_by("InvoiceNo", "CustomerID")
+        baskets.append(invoices.agg(pl.col("when").min(), (pl.col("fate") == "sale").any().alias("sale")))
+    whole = pl.concat(baskets).group_by("InvoiceNo", "CustomerID").agg(pl.col("when").min(), pl.col("sale").any())
+    sales = whole.filter("sale").select("CustomerID", "when").unique()
+    if sales.is_empty():
+        raise DatasetError(f"{path}: holds no sale of a product to a known customer; {FETCH}")
+    midnight = datetime.combine(sales["when"].dt.date().min(), time.min)  # type: ignore[arg-type]
+    visits = sales.select("CustomerID", (pl.col("when") - midnight).dt.total_seconds()).sort("when", "CustomerID")
+    users = visits["CustomerID"].unique().sort()
+    return midnight.date(), _positions(visits["CustomerID"], users), visits["when"].to_numpy(), counts
+
+
+def _blocks(path: Path) -> Iterator[str]:
+    """The file's lines, some at a time, each time under its header."""
+    _check_name(path)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            header = file.readline()
+            while lines := file.readlines(_BLOCK_BYTES):
+                yield _decoded(header + b"".join(lines))
+    except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
 def _read_text(path: Path) -> str:
-    if not path.name.endswith((".csv", ".csv.gz")):
-        raise DatasetError(f"{path}: not a .csv or .csv.gz file; {FETCH}")
+    _check_name(path)
     try:
         data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file; {FETCH}") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DatasetError(f"{path}: damaged or truncated gzip ({error}); {FETCH} again") from error
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+        return _decoded(gzip.decompress(data) if path.suffix == ".gz" else data)
+    except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _check_name(path: Path) -> None:
+    if not path.name.endswith((".csv", ".csv.gz")):
+        raise DatasetError(f"{path}: not a .csv or .csv.gz file; {FETCH}")
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    if isinstance(error, FileNotFoundError):
+        return DatasetError(f"{path}: no such file; {FETCH}")
+    if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+        return DatasetError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions")
+    return DatasetError(f"{path}: damaged or truncated gzip ({error}); {FETCH} again")
+
+
+def _decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

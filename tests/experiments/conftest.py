@@ -54,6 +54,7 @@ class Steps(SilentProgress):
     def __init__(self) -> None:
         self.totals: dict[str, int] = {}
         self.done: dict[str, int] = {}
+        self.before: dict[str, int] = {}
         self._open: list[str] = []
 
     @contextmanager
@@ -69,6 +70,11 @@ class Steps(SilentProgress):
 
     def advance(self, steps: int = 1) -> None:
         """See ``Progress``."""
+        self.done[self._open[-1]] += steps
+
+    def found(self, steps: int) -> None:
+        """See ``Progress``."""
+        self.before[self._open[-1]] = steps
         self.done[self._open[-1]] += steps
 
 

@@ -12,8 +12,9 @@ from typer.testing import CliRunner, Result
 
 from experiments.cli import app
 from experiments.config import ExperimentConfig
+from experiments.pieces import Piece
 from experiments.progress import Progress
-from experiments.run_directory import MANIFEST, REPORT, RESULTS, RunDirectory
+from experiments.run_directory import MANIFEST, PARTS, REPORT, RESULTS, RunDirectory
 from policies.registry import RegisteredPolicy, register_policy
 from simulator.batches import Candidates, Requests
 from simulator.datasets.interactions import DatasetError
@@ -58,6 +59,7 @@ class Backstage:
         self.runs = 0
         self.workers = 0
         self.failure: BaseException | None = None
+        self.keeps = False
 
     def run(
         self, config: ExperimentConfig, directory: RunDirectory, workers: int, progress: Progress
@@ -67,6 +69,8 @@ class Backstage:
         self.workers = workers
         with progress.stage("simulate", 2) as stage:
             stage.advance(2)
+            if self.keeps:
+                Piece(directory.path / PARTS / "history.0.npz").keep(1, {})
             if self.failure:
                 raise self.failure
         results = {"seed": config.seed}
@@ -210,6 +214,65 @@ def test_interruption_is_one_line_and_130(backstage: Backstage, folder: Path) ->
     assert [file.name for file in (folder / "here").iterdir()] == ["config.yaml"]
     backstage.failure = None
     assert invoke("run", "small.yaml", "--out", "here").exit_code == 0
+
+
+def interrupt(backstage: Backstage, out: str = "here") -> Result:
+    """A run that was ended by Ctrl-C after it kept a piece."""
+    backstage.failure, backstage.keeps = KeyboardInterrupt(), True
+    result = invoke("run", "small.yaml", "--out", out, "--quiet")
+    backstage.failure, backstage.keeps = None, False
+    return result
+
+
+def test_an_interrupted_run_says_how_to_go_on(backstage: Backstage) -> None:
+    """Ctrl-C names the command that goes on, and so does the next attempt at the same run, which does not begin."""
+    result = interrupt(backstage)
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted; nothing half-written in here; `testbed run --resume here` goes on\n"
+    check_refused(
+        invoke("run", "small.yaml", "--out", "here"),
+        "here: holds an interrupted run (0 pieces finished, 1 under way)",
+        "go on with it by `testbed run --resume here`, or begin anew with --force",
+    )
+    check_refused(invoke("report", "here"), "the run is unfinished; finish it with `testbed run --resume here`")
+    assert backstage.runs == 1
+
+
+def test_resume_goes_on_and_says_so(backstage: Backstage) -> None:
+    """--resume takes config and place from the run directory; on a complete run it shows what is there."""
+    interrupt(backstage)
+    result = invoke("run", "--resume", "here", "--workers", "3")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == ["verdict of seed 7", "report: here/report.html"]
+    assert "here: holds an interrupted run (0 pieces finished, 1 under way): going on" in result.stderr
+    assert (backstage.runs, backstage.workers) == (2, 3)
+    assert "complete: showing what it found" in invoke("run", "--resume", "here").stderr
+    assert backstage.runs == 2
+
+
+def test_force_begins_an_interrupted_run_anew(backstage: Backstage, folder: Path) -> None:
+    """--force discards what was kept."""
+    interrupt(backstage)
+    assert invoke("run", "small.yaml", "--out", "here", "--force").exit_code == 0
+    assert not (folder / "here" / PARTS).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["small.yaml", "--resume", "here"], "CONFIG: not with --resume"),
+        (["--resume", "here", "--out", "there"], "--out: not with --resume"),
+        (["--resume", "here", "--set", "seed=8"], "--set: not with --resume"),
+        (["--resume", "here", "--force"], "--force: not with --resume"),
+        (["--resume", "nowhere"], "nowhere: not a run directory; give a folder that `testbed run` has written"),
+        ([], "CONFIG: missing; give a config to run, or an interrupted run with --resume RUN"),
+    ],
+)
+def test_resume_stands_alone(backstage: Backstage, arguments: list[str], part: str) -> None:
+    """What would make it another run is refused beside --resume, and so is a folder without a run."""
+    interrupt(backstage)
+    check_refused(invoke("run", *arguments), part)
+    assert backstage.runs == 1
 
 
 def test_kinds_go_to_their_commands(backstage: Backstage) -> None:

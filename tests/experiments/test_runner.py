@@ -18,6 +18,7 @@ from experiments.run_directory import (
     CONFIG,
     COUNTERFACTUALS,
     MANIFEST,
+    PARTS,
     REPORT,
     RESULTS,
     USER_DAYS,
@@ -316,7 +317,8 @@ def test_manifest_is_written_last(tmp_path: Path, run: Run, monkeypatch: pytest.
     with pytest.raises(OSError, match="disk full"):
         run(path=tmp_path / "out", arms=TWO)
     check_unfinished(tmp_path / "out")
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {CONFIG, RESULTS, USER_DAYS, COUNTERFACTUALS}
+    left = {CONFIG, PARTS, RESULTS, USER_DAYS, COUNTERFACTUALS}
+    assert {file.name for file in (tmp_path / "out").iterdir()} == left
 
 
 class Impatient(SilentProgress):
@@ -338,7 +340,7 @@ def test_interrupt_leaves_nothing_half_done(workers: int, steps: int, tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         run(workers=workers, path=tmp_path / "out", progress=Impatient(steps), arms=TWO)
     check_unfinished(tmp_path / "out")
-    assert [file.name for file in (tmp_path / "out").iterdir()] == [CONFIG]
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {CONFIG, PARTS}
 
 
 def test_interrupt_while_writing_leaves_no_part_of_a_file(
@@ -355,7 +357,7 @@ def test_interrupt_while_writing_leaves_no_part_of_a_file(
         with pytest.raises(KeyboardInterrupt):
             run(path=tmp_path / "out", arms=TWO)
     check_unfinished(tmp_path / "out")
-    assert [file.name for file in (tmp_path / "out").iterdir()] == [CONFIG]
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {CONFIG, PARTS}
     assert run(path=tmp_path / "out", arms=TWO).directory.complete
 
 

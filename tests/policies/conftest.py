@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from allocation.top_slots import TopSlots
-from policies.registry import RegisteredPolicy, policy_class
+from policies.registry import RegisteredPolicy, keeps_its_place, policy_class
 from simulator.batches import DAY_SECONDS, InteractionLog, Ints, Requests
 from simulator.engine import Simulation, opening_state
 from simulator.generated import generate_world
 from simulator.parameters import BehaviourParameters
-from simulator.state import State, observed_history
-from simulator.tables import Impressions, join_logs
+from simulator.state import State, observed_history, take_state
+from simulator.tables import Impressions, UserDays, join_logs
 from simulator.truth import Truth
 from simulator.world import World
 
@@ -192,3 +192,56 @@ def agent_folder(tiny_folder: Path, world: World, tmp_path_factory: pytest.TempP
         torch.manual_seed(6)
         save_adaptor(Adaptor(embedder.width, 24, 64), folder / "adaptor.safetensors")
     return folder
+
+
+@pytest.fixture(scope="session")
+def check_going_on(world: World, state: State) -> Callable[..., None]:
+    """``check_going_on(policy, twin, rows, allocators)``: whether a twin can take a policy's place at a day's end.
+
+    The policy serves some users for the days after the log. The twin, fitted alike and not begun, gets what a snapshot
+    in the midst of it holds, written to a file and read back, and serves the days that are left. Everything that is
+    left at the end must be the same: state, impressions, sums, visits, texts shown, and the diaries.
+    """
+    from experiments.array_files import read_arrays, write_arrays
+
+    def check(
+        policy: RegisteredPolicy,
+        twin: RegisteredPolicy,
+        folder: Path,
+        rows: Ints | None = None,
+        allocators: Callable[[], Any] = TopSlots,
+    ) -> None:
+        rows = np.arange(world.users) if rows is None else rows
+        shard, last = world.take(rows), HISTORY_DAYS + 4
+        assert keeps_its_place(policy)
+
+        def simulate(who: RegisteredPolicy, day_closed: Any = None) -> tuple[Simulation, dict[str, Any]]:
+            own, allocator = take_state(state, rows), allocators()
+            if who.knows_truth:
+                who.bind_truth(Truth(shard, own))  # type: ignore[attr-defined]
+            log, sums = Impressions(), UserDays(shard.users, HISTORY_DAYS, last)
+            simulation = Simulation(shard, own, who, allocator, [log, sums], day_closed)
+            return simulation, {"state": own, "log": log, "sums": sums, "allocator": allocator, "policy": who}
+
+        def middle(day: int) -> None:
+            if day + 1 == HISTORY_DAYS + 2:
+                kept = whole.snapshot()
+                assert kept is not None
+                write_arrays(folder / "kept.npz", kept)
+
+        whole, undisturbed = simulate(policy, middle)
+        whole.run(HISTORY_DAYS, last)
+        rest, resumed = simulate(twin)
+        rest.run(HISTORY_DAYS + 2, last, read_arrays(folder / "kept.npz"))
+        assert rest.visits == whole.visits
+        assert whole.visits.served > len(rows) / 10
+        for one, other in zip(undisturbed["state"], resumed["state"], strict=True):
+            assert one.tobytes() == other.tobytes()
+        for one, other in zip(undisturbed["log"].columns(), resumed["log"].columns(), strict=True):
+            assert one.tobytes() == other.tobytes()
+        for name, sums in undisturbed["sums"].sums.items():
+            assert sums.tobytes() == resumed["sums"].sums[name].tobytes(), name
+        for who in ("allocator", "policy"):
+            assert undisturbed[who].diary() == resumed[who].diary()
+
+    return check

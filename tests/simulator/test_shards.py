@@ -1,6 +1,10 @@
 import importlib
+import os
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +22,7 @@ TASKS = '''
 
 import os
 import signal
+import time
 
 import numpy as np
 
@@ -45,6 +50,20 @@ def refuse(task, tick):
     if task == 1:
         raise ValueError(f"task: {task}")
     return task
+
+
+def die_once(task, tick):
+    folder, number = task
+    for step in range(4):
+        tick()
+        if step == 1 and number == 1 and not os.path.exists(folder + "/died"):
+            open(folder + "/died", "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return 10 * number
+
+
+def outlive(task, tick):
+    time.sleep(600)
 
 
 def die(task, tick):
@@ -78,6 +97,14 @@ def play(world, tick):
     Simulation(world, opening_state(world, 0), Fixed(), Fixed(), [record], lambda day: tick()).run(0, world.days)
     return record.sums
 '''
+
+
+def lives(process: Path) -> bool:
+    """Whether a process, by its folder in /proc, runs; one that only waits to be collected does not."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 class Ticks:
@@ -185,11 +212,60 @@ def test_shards_played_elsewhere_are_the_same_bytes(pool: ShardPool, tasks: Modu
 
 
 def test_a_killed_worker_is_an_error_and_not_a_hang(tasks: ModuleType) -> None:
-    """A worker killed from outside ends the map with an error of one line that says what to do, and the pool closes."""
+    """A task that kills every worker ends the map with an error of one line that says how and what to do."""
     with shard_pool(2) as doomed:
-        with pytest.raises(WorkerDiedError, match="--workers") as caught:
+        with pytest.raises(WorkerDiedError, match=r"3 times in a row \(signal 9\).*--workers") as caught:
             doomed.map(tasks.die, [0, 1, 2], Ticks())
         assert "\n" not in str(caught.value)
+
+
+def test_workers_end_with_their_parent(tasks: ModuleType) -> None:
+    """When the process that started them is killed, workers in the midst of a task end too."""
+    code = (
+        "import os, threading\n"
+        "from shard_tasks_for_tests import outlive\n"
+        "from simulator.shards import shard_pool\n"
+        "def tell():\n"
+        "    while len(pool._executor._processes) < 2: pass\n"
+        "    print(*pool._executor._processes, flush=True)\n"
+        "with shard_pool(2) as pool:\n"
+        "    threading.Thread(target=tell).start()\n"
+        "    pool.map(outlive, [0, 1], lambda: None)\n"
+    )
+    path = os.pathsep.join([str(Path(str(tasks.__file__)).parent), str(Path(__file__).parents[2])])
+    parent = subprocess.Popen(  # noqa: S603  the project's own interpreter and code
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert parent.stdout is not None
+    workers = [Path("/proc", number) for number in parent.stdout.readline().split()]
+    assert len(workers) == 2
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    end = time.monotonic() + 120
+    while any(map(lives, workers)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(lives, workers))
+
+
+def test_a_worker_killed_once_is_replaced(tasks: ModuleType, tmp_path: Path) -> None:
+    """What a killed worker and those ended with it had in hand is done by others, and no step is told twice."""
+    ticks = Ticks()
+    with shard_pool(2) as pool:
+        work = [(str(tmp_path), number) for number in range(5)]
+        assert pool.map(tasks.die_once, work, ticks) == [0, 10, 20, 30, 40]
+        assert (tmp_path / "died").exists()
+        assert ticks.count == 4 * 5
+        assert pool.map(tasks.double, [4], Ticks()) == [8]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_steps_done_before_are_not_told(pool: ShardPool, tasks: ModuleType, workers: int) -> None:
+    """Of a task that goes on from an earlier attempt only the steps after it are told."""
+    ticks = Ticks()
+    chosen = pool if workers == 2 else ShardPool(1)
+    assert chosen.map(tasks.tick_often, [5, 7, 3], ticks, [2, 0, 3]) == [None] * 3
+    assert ticks.count == 3 + 7
 
 
 def test_a_pool_closes_whatever_happens(tasks: ModuleType) -> None:
