@@ -57,11 +57,13 @@ class RegisteredPolicy(ABC):
         Params: the model that ``arms.<arm>.params`` is checked against.
         two_channels: True for a policy that offers cognitive candidates beside utility's, with calibrated estimates.
         say: told of long work in ``fit``, as a name and a number of steps; says nothing until somebody listens.
+        near_line: True for a policy whose jobs a serving cluster can be given.
         knows_truth: True for a ceiling that is handed the world's truth; such a policy must define ``bind_truth``.
     """
 
     Params: ClassVar[type[Parameters]] = NoParams
     two_channels: ClassVar[bool] = False
+    near_line: ClassVar[bool] = False
     knows_truth: ClassVar[bool] = False
 
     def __init__(self, params: Any, seed: int) -> None:

@@ -6,6 +6,7 @@ come about, and with which model, is the subclass's business.
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -29,6 +30,7 @@ from policies.recgpt.calibration import (
     fit_calibration,
     uncalibrated,
 )
+from policies.recgpt.delivery import Deliveries, Freshness
 from policies.recgpt.distilled import DistilledParams, Student
 from policies.recgpt.memory import ThoughtMemory
 from policies.recgpt.moments import requests_at
@@ -101,7 +103,11 @@ class TagPolicy(RegisteredPolicy):
     first visit on or after it, with the context of that day. The history is then still what it was, since only visits
     write to it. So the tags are those of a job run on its day, and users who never come cost nothing.
 
+    Where ``deliveries`` say when jobs are done, the tags that serve are those of the last job done by the moment of the
+    visit, thought up with the context and the history of the morning of the day on which that job was begun.
+
     Attributes:
+        deliveries: when jobs of all users are done; None where they are done the moment they are due.
         vocabulary: the valid tags; set by ``prepare``.
         settings: the language model that serves.
         ledger: the account of the model calls since ``begin``; while fitting, ``fit_ledger``.
@@ -119,6 +125,7 @@ class TagPolicy(RegisteredPolicy):
     def __init__(self, params: Any, seed: int) -> None:
         super().__init__(params, seed)
         self.settings: LanguageSettings = params.language
+        self.deliveries: Deliveries | None = None
         self._days: list[int] = []
 
     @abstractmethod
@@ -259,6 +266,17 @@ class TagPolicy(RegisteredPolicy):
         self._days = []
         self._executed: dict[int, int] = {}
         self._samples: dict[int, dict[str, Any]] = {}
+        self._freshness = Freshness.empty()
+
+    def grants(self, first: int, last: int, context: ObservedContext) -> Iterator[tuple[int, Ints]]:
+        """Whom the schedule has on each day from ``first`` to ``last`` (exclusive): (day, user ids).
+
+        On the first day it is everybody. Each day reads the context until then.
+        """
+        schedule = Schedule(self.params.refresh, self._city, self.seed)
+        for day in range(first, last):
+            (schedule.begin if day == first else schedule.step)(day, context.until(day))
+            yield day, np.flatnonzero(schedule.last == day)
 
     def refresh(self, day: int, context: ObservedContext) -> None:
         """Schedule the day's jobs for all users of the platform."""
@@ -278,8 +296,11 @@ class TagPolicy(RegisteredPolicy):
         return self._memory.day[requests.row]
 
     def _think(self, requests: Requests) -> Bools:
-        """Execute the jobs of users whose tags are older than the schedule says; whose they were, bool [requests]."""
-        scheduled = self._schedule.last[requests.user]
+        """Execute the jobs of users whose tags are older than what is there to serve them; whose, bool [requests]."""
+        if self.deliveries is None:
+            scheduled = self._schedule.last[requests.user]
+        else:
+            scheduled = self.deliveries.day_of(requests.user, requests.time)
         due = self.thought_on(requests) < scheduled
         if not due.any():
             return due
@@ -320,6 +341,9 @@ class TagPolicy(RegisteredPolicy):
         params: TagPolicyParams = self.params
         fresh = self._think(requests)
         thoughts = self._memory.take(requests.row)
+        if self.deliveries is not None:
+            overdue = self.deliveries.overdue(requests.user, requests.time)
+            self._freshness.count(requests.time, self.thought_on(requests), overdue)
         interests = self._towers.user_codes(requests)
         utility, score, _ = rank_requests(
             requests,
@@ -415,7 +439,8 @@ class TagPolicy(RegisteredPolicy):
         "profile", "context", "parts": [{"name", "tags"}], "chosen", "dropped", "style", "explanations": [{"item",
         "text"}]}], "fidelity": ..., "fitting": ...}``; the fidelity is the student's, None without
         one, ``fitting`` the account of the calls that calibration and distillation took. Jobs count for the day they
-        were scheduled for. None before the first ``refresh``.
+        were scheduled for, or begun on where there are ``deliveries``; then there is ``freshness`` too (see
+        ``Freshness``). None before the first ``refresh``.
         """
         if not self._days:
             return None
@@ -426,6 +451,7 @@ class TagPolicy(RegisteredPolicy):
             "samples": [self._samples[user] for user in sorted(self._samples)],
             "fidelity": None if self._student is None else self._student.fidelity,
             "fitting": self.fit_ledger.as_dict(),
+            **({} if self.deliveries is None else {"freshness": self._freshness.as_dict()}),
         }
 
     def seconds(self) -> dict[str, float]:
