@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from allocation.top_slots import TopSlots
+from policies.delivery import Deliveries
 from policies.registry import RegisteredPolicy
 from simulator.engine import Simulation, VisitCount, opening_state
 from simulator.protocols import Allocator
@@ -121,6 +122,7 @@ class ArmTask:
         arm: name of what is played.
         assigned_arm: the arm whose users it is meant for.
         phases: days.
+        deliveries: when near-line jobs are done, or None where they take no time.
     """
 
     world: World
@@ -131,6 +133,7 @@ class ArmTask:
     arm: str
     assigned_arm: str
     phases: Phases
+    deliveries: Deliveries | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
     span = (task.phases.experiment_start, task.phases.follow_up_end)
     state = copy_state(task.state)
     record = UserDays(task.world.users, *span)
-    visits, notes = _play(task.world, state, task.policy, task.allocator, record, span, tick)
+    visits, notes = _play(task.world, state, task.policy, task.allocator, record, span, tick, task.deliveries)
     user = task.world.population.observed.user
     return ArmResult(
         table=record.table(user, task.arm_of_row, task.phases.of(*span)),
@@ -176,7 +179,9 @@ def _play(
     recorder: Recorder,
     span: tuple[int, int],
     tick: Tick,
+    deliveries: Deliveries | None = None,
 ) -> tuple[VisitCount, Notes]:
+    policy.deliver(deliveries)
     if policy.knows_truth:
         policy.bind_truth(Truth(world, state))  # type: ignore[attr-defined]
     simulation = Simulation(world, state, policy, allocator, [recorder], lambda day: tick())

@@ -32,6 +32,8 @@ from experiments.progress import Progress
 from experiments.provenance import Stopwatch, manifest
 from experiments.results import Played, build_results
 from experiments.run_directory import COUNTERFACTUALS, MANIFEST, RESULTS, USER_DAYS, RunDirectory
+from experiments.serving import ServedArm, serve_arms
+from experiments.serving_results import join_freshness
 from experiments.thinking import add_seconds, join_thinking
 from experiments.worlds import BuiltWorld, build_world
 from policies.registry import RegisteredPolicy
@@ -85,6 +87,8 @@ def run_experiment(
             log, shards = play_or_read_history(built, config.horizon.history_days, config.seed, pool, progress)
         with clock.stage("fit"):
             fitted = fit_policies(config.arms, log, built.world, config.seed, progress)
+        with clock.stage("serving"):
+            served = serve_arms(config, built.world, fitted, log, phases, pool, progress)
         shares = {name: arm.share for name, arm in config.arms.items()}
         arm_of_row = np.array(list(config.arms))[assign(built.rows, shares, config.name, config.seed)]
         with clock.stage("warm-up"):
@@ -95,7 +99,7 @@ def run_experiment(
             tasks = [
                 task
                 for variant in variants
-                for task in arm_tasks(config, variant, built, fitted, arm_of_row, state, phases, pool.workers)
+                for task in arm_tasks(config, variant, built, fitted, served, arm_of_row, state, phases, pool.workers)
             ]
             if workers > 1:  # as for the history: compile once
                 for task in {task.arm: task for task in tasks if task.world.users}.values():
@@ -104,7 +108,7 @@ def run_experiment(
             with progress.stage("playing the arms", days * len(tasks)) as stage:
                 parts = pool.map(play_arm, tasks, stage.advance)
     with clock.stage("analysis"), progress.stage("analysis", 1) as stage:
-        played = join_parts(config, variants, tasks, parts, warmups, arm_of_row)
+        played = join_parts(config, variants, tasks, parts, warmups, served, arm_of_row)
         results = build_results(config, built.world, phases, played, config_hash(config))
         stage.advance()
     directory.write_parquet(USER_DAYS, played.user_days)
@@ -175,6 +179,7 @@ def arm_tasks(
     variant: Variant,
     built: BuiltWorld,
     fitted: dict[str, RegisteredPolicy],
+    served: dict[str, ServedArm],
     arm_of_row: npt.NDArray[np.str_],
     state: State,
     phases: Phases,
@@ -187,12 +192,15 @@ def arm_tasks(
     rows = built.rows if config.oracle else built.rows[arm_of_row == variant.arm]
     pieces = [rows] if learns_across_users(variant.allocation) else [rows[part] for part in cut(len(rows), workers)]
     policy = fitted[variant.arm]
+    arm = served.get(variant.arm)
+    seconds = arm.gpu_seconds if arm else None
     tasks = []
     for piece in pieces:
         learners = arm_of_row[piece] == variant.arm
         allocator: Allocator = TopSlots()
         if policy.two_channels:
-            allocator = build_allocator(variant.allocation, config.seed, built.world.environment.cities, learners)
+            cities = built.world.environment.cities
+            allocator = build_allocator(variant.allocation, config.seed, cities, learners, seconds)
         tasks.append(
             ArmTask(
                 world=built.world.take(piece),
@@ -203,6 +211,7 @@ def arm_tasks(
                 arm=variant.name,
                 assigned_arm=variant.arm,
                 phases=phases,
+                deliveries=arm.queue.deliveries if arm else None,
             )
         )
     return tasks
@@ -232,6 +241,7 @@ def join_parts(
     tasks: list[ArmTask],
     parts: list[ArmResult],
     warmups: list[WarmupResult],
+    served: dict[str, ServedArm],
     arm_of_row: npt.NDArray[np.str_],
 ) -> Played:
     """The shards' tables as one, in user order, which is the order of the shards."""
@@ -265,6 +275,8 @@ def join_parts(
         diaries={arm: join_diaries(diaries[arm]) for arm in config.arms if diaries[arm]},
         thinking={arm: join_thinking(thoughts[arm], users[arm]) for arm in config.arms if thoughts[arm]},
         warmup_thinking=join_thinking(warmup_thoughts, len(arm_of_row)) if warmup_thoughts else None,
+        served=served,
+        freshness={arm: join_freshness([part["freshness"] for part in thoughts[arm]]) for arm in served},
         visits=visits,
         churned=churned,
         assigned={arm: int((arm_of_row == arm).sum()) for arm in config.arms},

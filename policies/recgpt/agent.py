@@ -254,14 +254,7 @@ class Agent(TagPolicy):
             np.add.at(total, rows, part)
 
     def count_jobs(self, requests: Requests, weight: Floats) -> CountedJobs:
-        """What a refresh of each request asks for, call by call: the language model is asked, by students too.
-
-        Begins a new ledger.
-
-        Args:
-            requests: whom to think about.
-            weight: share of all jobs that each stands for, float64 [requests], summing to 1.
-        """
+        """See ``NearLine``; students ask their language model here. Begins a new ledger."""
         self.open_ledger()
         self._calls = []
         self.reason(requests)

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from policies.channels import Channel, VisitChannels, order_rates, score_items
 from policies.contextual import weighted_sum
+from policies.delivery import Deliveries, Freshness
 from policies.examples import draw_examples, halves
 from policies.features import Tables, logged_features, rank_requests
 from policies.language.embedder import Embedder, make_embedder
@@ -30,7 +31,6 @@ from policies.recgpt.calibration import (
     fit_calibration,
     uncalibrated,
 )
-from policies.recgpt.delivery import Deliveries, Freshness
 from policies.recgpt.distilled import DistilledParams, Student
 from policies.recgpt.memory import ThoughtMemory
 from policies.recgpt.moments import requests_at
@@ -268,11 +268,12 @@ class TagPolicy(RegisteredPolicy):
         self._samples: dict[int, dict[str, Any]] = {}
         self._freshness = Freshness.empty()
 
-    def grants(self, first: int, last: int, context: ObservedContext) -> Iterator[tuple[int, Ints]]:
-        """Whom the schedule has on each day from ``first`` to ``last`` (exclusive): (day, user ids).
+    def deliver(self, deliveries: Deliveries | None) -> None:
+        """See ``RegisteredPolicy``."""
+        self.deliveries = deliveries
 
-        On the first day it is everybody. Each day reads the context until then.
-        """
+    def grants(self, first: int, last: int, context: ObservedContext) -> Iterator[tuple[int, Ints]]:
+        """See ``NearLine``."""
         schedule = Schedule(self.params.refresh, self._city, self.seed)
         for day in range(first, last):
             (schedule.begin if day == first else schedule.step)(day, context.until(day))

@@ -4,18 +4,42 @@ Made once for all users of the platform, before anybody is served, so every shar
 did the jobs, and why they took as long as they did, is decided elsewhere.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
-from simulator.batches import DAY_SECONDS, Bools, Ints
+from simulator.batches import DAY_SECONDS, Bools, Floats, Ints, Requests
+from simulator.environment.context import ObservedContext
+from simulator.serving.counted import CountedJobs
 
 NOTHING: Final = -1
 """Day of a user for whom nothing was asked, or done, yet."""
 _HOUR: Final = 3600
 _SECONDS: Final = 1 << 33
 """More than any horizon has, so that user and second make one sorted key."""
+
+
+class NearLine(Protocol):
+    """What a policy with near-line jobs tells a serving cluster (``RegisteredPolicy.near_line``)."""
+
+    def grants(self, first: int, last: int, context: ObservedContext) -> Iterator[tuple[int, Ints]]:
+        """Whom its schedule has on each day from ``first`` to ``last`` (exclusive): (day, ids of users).
+
+        A pure function of the policy and of the context, over all users of the platform. On the first day it is
+        everybody. Each day reads the context until then.
+        """
+        ...
+
+    def count_jobs(self, requests: Requests, weight: Floats) -> CountedJobs:
+        """What a job about each request asks a language model for, call by call.
+
+        Args:
+            requests: whom to think about.
+            weight: share of all jobs that each stands for, float64 [requests], summing to 1.
+        """
+        ...
 
 
 class _Table:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.recgpt.delivery import NOTHING, Deliveries, Freshness
+from policies.delivery import NOTHING, Deliveries, Freshness
 from simulator.batches import DAY_SECONDS, Ints
 
 
