@@ -18,6 +18,7 @@ from policies.recgpt.agent import Agent
 from policies.recgpt.moments import requests_at
 from policies.registry import policy_class
 from simulator.batches import DAY_SECONDS
+from simulator.serving.transformer import ModelShape, causal_flops, square_flops
 from simulator.serving.workload import CallShape, JobShape
 from simulator.shards import shard_pool
 from simulator.streams import Stream
@@ -47,8 +48,24 @@ class RowPlan:
         kept = sum(call.shared for call in calls) - max(call.shared for call in calls) if self.shares else 0
         return {"prompt": prompt, "read": prompt - kept, "written": sum(call.output for call in calls)}
 
-    def as_dict(self) -> dict[str, Any]:
-        """The plan as ``timing.json`` holds it."""
+    def flops(self, shape: ModelShape) -> dict[str, int]:
+        """Operations of all calls: ``causal``, the count used everywhere, and ``square``, with prompts in full squares.
+
+        A kernel that multiplies the whole square of a prompt and masks the future out afterwards does the latter; what
+        is written is the same in both, since a single token has no future in its prompt.
+        """
+        causal = square = kept = 0
+        for call in self.job.calls:
+            past = kept if self.shares and call.shared else 0
+            read, written = call.shared + call.own - past, call.output - 1
+            writing = causal_flops(shape, written, past + read, written)
+            causal += causal_flops(shape, read, past, 1) + writing
+            square += square_flops(shape, read, past, 1) + writing
+            kept = max(kept, call.shared)
+        return {"causal": causal, "square": square}
+
+    def as_dict(self, shape: ModelShape | None) -> dict[str, Any]:
+        """The plan as ``timing.json`` holds it, with the operations of a model of this shape."""
         stages = [
             [
                 {"role": role, "shared": call.shared, "own": call.own, "output": call.output}
@@ -61,6 +78,7 @@ class RowPlan:
             "shares_prefix": self.shares,
             "calls": len(self.job.calls),
             "tokens": self.tokens,
+            "flops": None if shape is None else self.flops(shape),
             "counted": self.counted,
         }
 
