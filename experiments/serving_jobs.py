@@ -88,7 +88,7 @@ def seconds_a_visit(
     Returns:
         float64 [segments].
     """
-    first = max(log.start_day, log.end_day - RECENT_DAYS)
+    first = max(0, log.start_day, log.end_day - RECENT_DAYS)
     days = log.end_day - first
     city, tier = world.population.observed.city, tiers_of(log, world.users)
     cities = len(segments.cities)

@@ -22,6 +22,7 @@ from simulator.batches import DAY_SECONDS, Bools, Floats, Ints
 from simulator.serving.backlog import DAY, DayOfQueue
 from simulator.serving.cluster import Cluster
 from simulator.serving.counted import CountedJobs
+from simulator.serving.errors import ServingError
 from simulator.serving.steptime import StepTime
 from simulator.serving.stretch import Stretch, at_rate, full_rate
 from simulator.shards import Tick
@@ -162,7 +163,13 @@ def slowed(step: StepTime, factor: float) -> StepTime:
 def _played(task: QueueTask, cluster: Cluster, tick: Tick) -> ArmQueue:
     block, cards = task.block, cluster.pool.instances
     window = block.spread_hours * HOUR
-    full = full_rate(cluster, task.jobs, block.jobs_at_once, task.seed, block.jobs)
+    try:
+        full = full_rate(cluster, task.jobs, block.jobs_at_once, task.seed, block.jobs)
+    except ServingError as error:
+        raise ServingError(
+            f"serving: {error} (arm {task.arm}, {block.model} on {block.hardware}); take a larger card or a smaller "
+            "model"
+        ) from None
     moment, pick = Stream(task.seed, "serving/due"), Stream(task.seed, "serving/latency")
     (first, everybody), *later = task.grants
     begun = np.full(task.users, first * DAY)

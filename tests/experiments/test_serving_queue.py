@@ -11,6 +11,7 @@ from experiments.serving_queue import ArmQueue, QueueTask, play_band, play_queue
 from simulator.batches import DAY_SECONDS, Ints
 from simulator.serving.backlog import DAY
 from simulator.serving.counted import CountedJobs
+from simulator.serving.errors import ServingError
 from simulator.serving.steptime import StepTime
 from simulator.serving.stretch import full_rate
 
@@ -153,6 +154,14 @@ def test_no_days_are_no_jobs() -> None:
     assert queue.days == ()
     assert len(queue.done.user) == 0
     assert (queue.deliveries.day_of(np.arange(3), np.full(3, 11 * DAY_SECONDS)) == 10).all()
+
+
+def test_a_call_that_no_card_holds_is_one_line() -> None:
+    """A history longer than what fits beside the model must be refused with arm, model and card."""
+    long = replace(JOBS, own=np.array([300, 900_000, 100, 500, 60]))
+    with pytest.raises(ServingError, match=r"serving: workload: call \d+ needs 900,\d+ tokens") as error:
+        play_queue(replace(task(0.5), jobs=long), lambda: None)
+    assert "(arm arm, qwen3-8b on h20); take a larger card" in str(error.value)
 
 
 def test_the_band_lies_around() -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from experiments.cli import app
 from experiments.run_directory import RESULTS, USER_DAYS
 
 Run = Callable[..., SimpleNamespace]
@@ -223,3 +226,24 @@ def test_a_promise_that_no_cluster_keeps_is_one_line(hurries: None, run: Run) ->
     with pytest.raises(ValueError, match=r"serving\.slo: kept for 0\.0% of jobs .* promised; promise less") as error:
         run(arms=arms, serving=changed, oracle=False)
     assert "(arm small, h20)" in str(error.value)
+
+
+def test_the_command_line_says_it_in_one_line(hurries: None, tmp_path: Path) -> None:
+    """What no cluster can do must end the command with one line and exit code 2, and leave no results."""
+    config = {
+        "name": "late",
+        "seed": 7,
+        "world": {"kind": "generated", "users": 60, "items": 200, "cities": ["seattle"], "country": "US"},
+        "horizon": {"start": "2015-10-05", "history_days": 8, "days": 3},
+        "arms": {"small": thinks(0.5), "blind": {"policy": "popularity", "share": 0.5}},
+        "serving": SERVING | {"instances_by_arm": {}, "slo": {"job": 0.01}},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    out = tmp_path / "out"
+    found = CliRunner().invoke(
+        app, ["run", str(tmp_path / "config.yaml"), "--out", str(out), "--workers", "1", "--quiet"]
+    )
+    assert found.exit_code == 2
+    assert found.stderr.startswith("error: serving.slo: kept for 0.0% of jobs")
+    assert found.stderr.count("\n") == 1
+    assert not (out / RESULTS).exists()
