@@ -93,9 +93,17 @@ class Splitting(UtilityOnly):
         split: how shares are decided, or None for everybody.
         segments: of requests.
         learners: rows whose responses may be learned from, bool [rows]: those that the experiment assigned here.
+        gpu_seconds: that a visit of each segment costs where ``split`` says nothing, float64 [segments]; None: 0.
     """
 
-    def __init__(self, seed: int, split: SplitChoice | None, segments: Segments, learners: Bools) -> None:
+    def __init__(
+        self,
+        seed: int,
+        split: SplitChoice | None,
+        segments: Segments,
+        learners: Bools,
+        gpu_seconds: Floats | None = None,
+    ) -> None:
         super().__init__(seed, learners)
         self._split = split
         self._segments = segments
@@ -108,6 +116,8 @@ class Splitting(UtilityOnly):
 
         rows = len(learners)
         self._share: Floats = np.full(segments.count, split.start)
+        stated = split.gpu_seconds_a_visit
+        self._gpu_seconds: Floats = np.full(segments.count, stated) if stated or gpu_seconds is None else gpu_seconds
         self._program = SplitProgram(
             segments.count,
             SplitSettings(
@@ -180,7 +190,7 @@ class Splitting(UtilityOnly):
                 conversion_gain=found.conversions.mean,
                 conversion_rate=found.utility[1],
                 novelty_gain=found.novelty.mean,
-                gpu_seconds=np.full(self._segments.count, self._split.gpu_seconds_a_visit),
+                gpu_seconds=self._gpu_seconds,
                 yesterday=self._share,
             )
         )
@@ -246,8 +256,10 @@ class FixedSlots(Splitting):
 
     kind = "fixed"
 
-    def __init__(self, choice: FixedAllocation, seed: int, segments: Segments, learners: Bools) -> None:
-        super().__init__(seed, choice.split, segments, learners)
+    def __init__(
+        self, choice: FixedAllocation, seed: int, segments: Segments, learners: Bools, gpu_seconds: Floats | None
+    ) -> None:
+        super().__init__(seed, choice.split, segments, learners, gpu_seconds)
         self._slots = choice.slots
 
     def choose(self, requests: Requests, candidates: Candidates, open_to: Bools) -> Bools:
@@ -261,8 +273,10 @@ class ExposureProgram(Splitting):
 
     kind = "exposure_qp"
 
-    def __init__(self, choice: ExposureAllocation, seed: int, segments: Segments, learners: Bools) -> None:
-        super().__init__(seed, choice.split, segments, learners)
+    def __init__(
+        self, choice: ExposureAllocation, seed: int, segments: Segments, learners: Bools, gpu_seconds: Floats | None
+    ) -> None:
+        super().__init__(seed, choice.split, segments, learners, gpu_seconds)
         self._choice = choice
         self._rules = ExposureRules(choice.penalty, 0.0, choice.least, choice.most)
         self._pool: dict[int, list[tuple[int, Floats, Floats]]] = {}
@@ -408,11 +422,13 @@ def learns_across_users(choice: Allocation) -> bool:
     return choice.split is not None or (isinstance(choice, ExposureAllocation) and choice.solver == "threshold")
 
 
-def build_allocator(choice: Allocation, seed: int, cities: Sequence[str], learners: Bools) -> UtilityOnly:
-    """The allocator that a config asks for."""
+def build_allocator(
+    choice: Allocation, seed: int, cities: Sequence[str], learners: Bools, gpu_seconds: Floats | None = None
+) -> UtilityOnly:
+    """The allocator that a config asks for; ``gpu_seconds`` are those of a visit of each segment, where known."""
     segments = Segments(tuple(cities))
     if isinstance(choice, FixedAllocation):
-        return FixedSlots(choice, seed, segments, learners)
+        return FixedSlots(choice, seed, segments, learners, gpu_seconds)
     if isinstance(choice, ExposureAllocation):
-        return ExposureProgram(choice, seed, segments, learners)
+        return ExposureProgram(choice, seed, segments, learners, gpu_seconds)
     return UtilityOnly(seed, learners)

@@ -49,6 +49,10 @@ class Segments:
             for context in CONTEXTS
         ]
 
+    def of_tier_and_city(self, value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Values of tiers in cities, float64 [tiers, cities], as values of segments, alike in all contexts."""
+        return np.repeat(value.reshape(-1), len(CONTEXTS))
+
     def rough_weather(self, context: ObservedContext) -> npt.NDArray[np.bool_]:
         """Whether the last day that ``context`` knows has rough weather, bool [cities]."""
         today = np.nan_to_num(context.weather_signals[:, -1, _ROUGH_SIGNALS])

@@ -31,22 +31,13 @@ class SplitChoice(Parameters):
     gpu_seconds: NonNegative | None = Field(default=None, description="GPU seconds a day; no budget if left out")
     gpu_seconds_a_visit: NonNegative = Field(
         default=0.0,
-        validate_default=True,
-        description="GPU seconds that a visit of the cognitive channel costs; 0 until costs are known",
+        description="GPU seconds that a visit of the cognitive channel costs; 0: what the serving block comes to for "
+        "each segment, nothing without one",
     )
     novelty_gain: float | None = Field(
         default=None,
         description="least gain in novel impressions a visit, averaged over all visits; no floor if left out",
     )
-
-    @field_validator("gpu_seconds_a_visit")
-    @classmethod
-    def _budget_binds(cls, cost: float, info: ValidationInfo) -> float:
-        if info.data.get("gpu_seconds") is not None and cost == 0.0:
-            raise ValueError(
-                f"{cost} under a budget (gpu_seconds: {info.data['gpu_seconds']}); give the cost of a visit too"
-            )
-        return cost
 
     @field_validator("most")
     @classmethod

@@ -187,6 +187,40 @@ def allocation() -> str:
     return "\n".join(rows)
 
 
+def serving_designs() -> str:
+    """The cards that designs ask for: one row a design, a column for each card and peak."""
+    values = cases("serving")
+    rows = [case.removesuffix(", h20") for case, metric in values if metric.startswith("GPUs, ") and ", h20" in case]
+    peaks = {peak: values["designs", f"peak over mean, {peak}"] for peak in ("ordinary day", "festival")}
+    cards = [(card, peak) for card in ("h20", "h200") for peak in peaks]
+    head = [f"{card.upper()}, {peak} (x{peaks[peak]:.1f})" for card, peak in cards]
+    table = [f"| design | {' | '.join(head)} |", "|---|" + "---|" * len(head)]
+    for row in dict.fromkeys(rows):
+        found = [values[f"{row}, {card}", f"GPUs, {peak}"] for card, peak in cards]
+        table.append(f"| {row} | " + " | ".join(f"{value:,.0f}" for value in found) + " |")
+    told = (
+        f"{values['designs', 'refreshes a day']:,.0f} refreshes a day, {values['designs', 'share that keeps it']:g}% "
+        f"done within {values['designs', 'seconds of a refresh, promised']:g} s at the busiest hour. Projected cards:"
+    )
+    return "\n".join([told, "", *table])
+
+
+def serving_waterfall() -> str:
+    """What each saving is worth on V1, alone and together, at the festival's peak."""
+    values = cases("serving")
+    names = [case.split(", ", 2)[2] for case, _ in values if case.startswith("waterfall, h20, ")]
+    columns = [(card, metric) for card in ("h20", "h200") for metric in ("GPUs", "GPU-seconds busy a refresh")]
+    head = [f"{card.upper()}, {metric}" for card, metric in columns]
+    table = [f"| V1 with | {' | '.join(head)} |", "|---|" + "---|" * len(head)]
+    for name in dict.fromkeys(names):
+        found = [values[f"waterfall, {card}, {name}", metric] for card, metric in columns]
+        base = [values[f"waterfall, {card}, as it is", metric] for card, metric in columns]
+        told = [f"{value:,.4g} ({percent(value / first - 1.0)})" for value, first in zip(found, base, strict=True)]
+        told = [f"{value:,.4g}" for value in found] if name == "as it is" else told
+        table.append(f"| {name} | " + " | ".join(told) + " |")
+    return "\n".join(table)
+
+
 def verdict(run: Path) -> str:
     """The verdict of a run as an 80-column terminal shows it."""
     out = StringIO()
@@ -206,6 +240,7 @@ def main() -> None:
         blocks |= {"designs": designs(found)}
     blocks |= {"online_retail_replay": replay("online_retail_replay"), "simulator": simulator()}
     blocks |= {"allocation": allocation(), "allocation_arms": allocation_arms()}
+    blocks |= {"serving_designs": serving_designs(), "serving_waterfall": serving_waterfall()}
     if len(sys.argv) > 1:
         blocks["verdict"] = verdict(Path(sys.argv[1]))
     for name, block in blocks.items():

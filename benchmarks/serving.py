@@ -1,11 +1,14 @@
-"""How many requests the serving model plays a CPU-second, and what it says of them.
+"""How many requests the serving model plays a CPU-second, what it says of them, and the cards that designs ask for.
 
 A request is one model call, from its release to its last token. Its cost includes what lies between: queueing, routing,
 every iteration of every instance, memory, the prefix cache, transfers, the figures at the end. Times are CPU-seconds of
 one thread, the middle of several runs after one that warms up. A run of ``STEPS_AHEAD = 1`` shows what planning many
 iterations at once saves; both end in the same bytes. The model is Qwen3-8B on H20s, with step times that are assumed,
-not measured: the figures of the cluster say what the model makes of these jobs, and nothing about a real one. Run from
-the repository's root:
+not measured: the figures of the cluster say what the model makes of these jobs, and nothing about a real one.
+
+The designs are those of ``experiments/configs/cost_v1_v2.yaml``, with histories as long as the RecGPT-V2 report states
+them, sized to keep that config's promise at the busiest hour: of an ordinary day, and of a festival. How busy these are
+comes from the simulator's own calendar and profile of visits. Run from the repository's root:
 
     python benchmarks/serving.py --json benchmarks/results/serving.json
 """
@@ -23,6 +26,13 @@ from statistics import median
 from typing import Final
 
 from benchmarks._bench import Case, arguments, cpu_seconds, finish, machine
+from experiments.loading import load_config
+from experiments.progress import SilentProgress
+from experiments.timing_config import LengthsPlan, TimingConfig
+from experiments.timing_plans import stated_plan
+from experiments.timing_projection import against_paper, project
+from simulator.arrivals import load_profiles
+from simulator.environment.calendar import busiest_day
 from simulator.serving import instance
 from simulator.serving.autoscale import Autoscale
 from simulator.serving.cluster import Cluster, serve
@@ -43,6 +53,11 @@ TARGET: Final = 2_000.0
 ROUTES: Final = parallel_job(calls=4, shared=4000, own=96, output=64)
 AGENTS: Final = planned_job(CallShape(68, 32, 700), CallShape(90, 64), 3, CallShape(256, 32, 700))
 LINK: Final = Link(50e9, 1e-4)
+
+CONFIG: Final = Path(__file__).resolve().parent.parent / "experiments" / "configs" / "cost_v1_v2.yaml"
+COUNTRY: Final = "CN"
+ORDINARY: Final = "ordinary day"
+FESTIVAL: Final = "festival"
 
 
 def scenarios() -> dict[str, tuple[Cluster, Workload]]:
@@ -90,10 +105,58 @@ def measure(name: str, cluster: Cluster, workload: Workload) -> list[Case]:
     ]
 
 
+def peaks() -> dict[str, float]:
+    """Arrivals of the busiest hour over those of the mean one: on an ordinary day, and on the year's busiest."""
+    ordinary = float(load_profiles().hour.max())
+    return {ORDINARY: ordinary, FESTIVAL: ordinary * busiest_day(COUNTRY)}
+
+
+def designs() -> list[Case]:
+    """The cards of each design on each card for both peaks, and what each saving is worth."""
+    config = load_config(CONFIG)
+    assert isinstance(config, TimingConfig)
+    assert config.serving is not None
+    assert config.paper is not None
+    plan = config.plans[config.paper.plan]
+    assert isinstance(plan, LengthsPlan)
+    rows = {name: stated_plan(plan, row) for name, row in config.rows.items()}
+    cases = [
+        Case("designs", "refreshes a day", config.serving.users_a_day, ""),
+        Case("designs", "seconds of a refresh, promised", config.serving.slo.job or 0.0, "s"),
+        Case("designs", "share that keeps it", 100 * config.serving.slo.share, "%"),
+    ]
+    for peak, times in peaks().items():
+        serving = config.serving.model_copy(update={"peak": times})
+        found = project(serving, {config.paper.plan: rows}, config.seed, SilentProgress())
+        cases.append(Case("designs", f"peak over mean, {peak}", times, "x"))
+        cases += [
+            Case(f"{each['row']}, {each['hardware']}", f"{metric}, {peak}", each[key], unit)
+            for each in found
+            for key, metric, unit in (
+                ("projected_gpus", "GPUs", ""),
+                ("projected_gpu_seconds_busy_per_refresh", "GPU-seconds busy a refresh", "s"),
+            )
+        ]
+        if peak != FESTIVAL:
+            continue
+        taken = against_paper(serving, config.paper, rows, found, config.seed, SilentProgress())
+        cases += [
+            Case(f"waterfall, {card}, {bar['saving']}", metric, bar[key], unit)
+            for card, each in taken["by_hardware"].items()
+            for bar in each["projected_waterfall"]
+            for key, metric, unit in (
+                ("projected_gpus", "GPUs", ""),
+                ("projected_gpu_seconds_busy_per_refresh", "GPU-seconds busy a refresh", "s"),
+            )
+        ]
+    return cases
+
+
 def main() -> None:
     """Measure, print, and write if asked to."""
     options = arguments(__doc__).parse_args()
     cases = [case for name, (cluster, workload) in scenarios().items() for case in measure(name, cluster, workload)]
+    cases += designs()
     finish("serving", cases, machine(), options.json, "The serving model")
 
 

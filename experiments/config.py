@@ -18,6 +18,7 @@ import holidays
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from allocation.settings import Allocation, ExposureAllocation, NoAllocation
+from experiments.serving_config import PlatformServing
 from metrics.definitions import resolve
 from metrics.offline_definitions import offline_metric
 from policies.registry import policy_class
@@ -292,6 +293,9 @@ class ExperimentConfig(Parameters):
     arms: dict[str, Arm] = Field(description="the variants; order matters, the first is the control")
     analysis: Analysis = Field(default=Analysis())
     frontier: Frontier | None = Field(default=None, description="play one arm at other lambdas; needs oracle: true")
+    serving: PlatformServing | None = Field(
+        default=None, description="a simulated cluster does each arm's near-line jobs; left out: they take no time"
+    )
     oracle: bool = Field(
         default=False, description="play every user under every arm too, for the exact effect (runs longer)"
     )
@@ -342,6 +346,7 @@ class ExperimentConfig(Parameters):
                 )
             if not self.oracle:
                 raise ValueError("frontier: given without oracle: true; a frontier is played on all users, so add it")
+        self._check_serving()
         watched = self.horizon.days + self.horizon.follow_up_days
         for metric in resolve(self.analysis.metrics):
             if metric.needs_days > watched:
@@ -350,6 +355,33 @@ class ExperimentConfig(Parameters):
                     f"horizon.follow_up_days is {watched}; leave it out or lengthen the horizon"
                 )
         return self
+
+    def _check_serving(self) -> None:
+        """Refuse a cluster that nobody uses or that belongs to no arm, and a budget of seconds that nobody counts."""
+        for name, arm in self.arms.items():
+            split = getattr(arm.allocation, "split", None)
+            counted = self.serving is not None and policy_class(arm.policy).near_line
+            if split and split.gpu_seconds is not None and not (split.gpu_seconds_a_visit or counted):
+                raise ValueError(
+                    f"arms.{name}.allocation.split.gpu_seconds_a_visit: 0 under a budget (gpu_seconds: "
+                    f"{split.gpu_seconds}); give the cost of a visit too, or a serving block that counts it"
+                )
+        if self.serving is None:
+            return
+        if not any(policy_class(arm.policy).near_line for arm in self.arms.values()):
+            raise ValueError("serving: no arm's policy thinks near line; use recgpt_v1 or recgpt_v2, or leave it out")
+        if self.horizon.days < 2:
+            raise ValueError(
+                "serving: needs horizon.days of 2 or more; on the first day everybody's thoughts are there already"
+            )
+        for name in self.serving.instances_by_arm:
+            if name not in self.arms:
+                raise ValueError(f"serving.instances_by_arm: {name!r} is none of {', '.join(self.arms)}; name an arm")
+        if isinstance(self.world, GeneratedWorld) and self.serving.users < self.world.users:
+            raise ValueError(
+                f"serving.users: {self.serving.users} for {self.world.users} simulated users (world.users); "
+                "a platform has as many at least"
+            )
 
     @property
     def control_name(self) -> str:
@@ -446,6 +478,8 @@ def resolved(config: Config) -> dict[str, Any]:
     data = config.model_dump(mode="json", by_alias=True)
     if isinstance(config, ExperimentConfig):
         data["analysis"]["control"] = config.control_name
+        if config.serving is None:  # what is not asked for leaves a run as it was
+            del data["serving"]
     else:
         data["control"] = config.control_name
     return data

@@ -15,6 +15,7 @@ import polars as pl
 
 from allocation.top_slots import TopSlots
 from experiments.pieces import Kept, Pace, Piece
+from policies.delivery import Deliveries
 from policies.registry import RegisteredPolicy, keeps_its_place
 from simulator.batches import Ints
 from simulator.engine import Simulation, VisitCount, opening_state
@@ -174,6 +175,7 @@ class ArmTask:
         arm: name of what is played.
         assigned_arm: the arm whose users it is meant for.
         phases: days.
+        deliveries: when near-line jobs are done, or None where they take no time.
         piece: where to keep what is played; None for nowhere.
         watch: whether the visits are asked for.
     """
@@ -186,6 +188,7 @@ class ArmTask:
     arm: str
     assigned_arm: str
     phases: Phases
+    deliveries: Deliveries | None = None
     piece: Piece | None = None
     watch: bool = False
 
@@ -223,7 +226,19 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
         record.restore(under("record", arrays))
     else:
         state = copy_state(task.state)
-        visits = _play(task.world, state, task.policy, task.allocator, record, span, tick, task.piece, kept, watcher)
+        visits = _play(
+            task.world,
+            state,
+            task.policy,
+            task.allocator,
+            record,
+            span,
+            tick,
+            task.piece,
+            kept,
+            watcher,
+            task.deliveries,
+        )
         churned = int((~state.present[task.arm_of_row == task.assigned_arm]).sum())
         arrays = {
             "visits": _counts(visits),
@@ -254,8 +269,10 @@ def _play(
     piece: Piece | None,
     kept: Kept | None,
     watcher: Visits | None,
+    deliveries: Deliveries | None = None,
 ) -> VisitCount:
     """Play the days of ``span`` that ``kept`` does not hold, and keep the state at day closes."""
+    policy.deliver(deliveries)
     if policy.knows_truth:
         policy.bind_truth(Truth(world, state))  # type: ignore[attr-defined]
     keeps = piece if piece is not None and keeps_its_place(policy) else None

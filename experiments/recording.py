@@ -17,6 +17,7 @@ from experiments.history import play_history_of_all
 from experiments.playing import WarmupTask, play_arm, play_warmup
 from experiments.progress import Progress
 from experiments.runner import arm_tasks, phases_of, variants_of, world_of
+from experiments.serving import serve_arms
 from experiments.worlds import BuiltWorld
 from simulator.batches import Ints
 from simulator.shards import ShardPool, cut, shard_pool
@@ -65,6 +66,7 @@ def _play_all(config: ExperimentConfig, built: BuiltWorld, pool: ShardPool, prog
     history = play_history_of_all(built, config.horizon.history_days, config.seed, pool, progress, watch=True)
     log = join_logs([part.columns for _, part in history], 0, config.horizon.history_days)
     fitted = fit_policies(config.arms, log, world, config.seed, progress)
+    served = serve_arms(config, world, fitted, log, phases, pool, progress)
     shares = {name: arm.share for name, arm in config.arms.items()}
     arm_of_row = np.array(list(config.arms))[assign(built.rows, shares, config.name, config.seed)]
     control = fitted[config.control_name]
@@ -81,7 +83,7 @@ def _play_all(config: ExperimentConfig, built: BuiltWorld, pool: ShardPool, prog
         together = learns_across_users(variant.allocation)
         shards = [rows] if together else [rows[part] for part in cut(len(rows), pool.workers)]
         kept_nowhere = [(shard, None) for shard in shards]
-        tasks += arm_tasks(config, variant, kept_nowhere, built, fitted, arm_of_row, state, phases)
+        tasks += arm_tasks(config, variant, kept_nowhere, built, fitted, served, arm_of_row, state, phases)
     with progress.stage("playing the arms", (phases.follow_up_end - phases.experiment_start) * len(tasks)) as stage:
         arms = pool.map(play_arm, [replace(task, watch=True) for task in tasks], stage.advance)
     seen = [part.seen for _, part in history] + [part.seen for part in warmups] + [part.seen for part in arms]

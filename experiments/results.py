@@ -13,6 +13,8 @@ import polars as pl
 from allocation.settings import ExposureAllocation
 from experiments.config import Arm, ExperimentConfig
 from experiments.playing import Phases
+from experiments.serving import ServedArm
+from experiments.serving_results import serving_results
 from experiments.thinking import dated_thinking
 from metrics.balance import warmup_balance
 from metrics.daily import daily_effects
@@ -44,6 +46,8 @@ class Played:
         diaries: what allocators wrote down, by arm.
         thinking: what policies wrote down, by arm, for the arms whose policy does.
         warmup_thinking: what the control policy wrote down before the arms parted, or None.
+        served: what became of near-line jobs, by arm; empty without a serving cluster.
+        freshness: how old tags were at visits, by arm, likewise.
         visits: what became of the visits that fell due, by arm and under "warmup".
         churned, assigned: users by arm.
     """
@@ -55,6 +59,8 @@ class Played:
     diaries: dict[str, dict[str, Any]]
     thinking: dict[str, dict[str, Any]]
     warmup_thinking: dict[str, Any] | None
+    served: dict[str, ServedArm]
+    freshness: dict[str, dict[str, Any]]
     visits: dict[str, VisitCount]
     churned: dict[str, int]
     assigned: dict[str, int]
@@ -162,6 +168,7 @@ def build_results(
             "churned": played.churned,
             "warmup_thinking": _warmup_thinking(world, played),
         },
+        **_serving(config, world, phases, played, totals),
     }
 
 
@@ -228,6 +235,36 @@ def _warmup_thinking(world: World, played: Played) -> dict[str, Any] | None:
         return None
     account = _dated(world, played.warmup_thinking)
     return {key: account[key] for key in ("users", "ledger", "refreshes")}
+
+
+def _serving(
+    config: ExperimentConfig, world: World, phases: Phases, played: Played, totals: pl.DataFrame
+) -> dict[str, Any]:
+    """The section ``serving`` where the config asks for a cluster, else nothing."""
+    if config.serving is None:
+        return {}
+    metrics = resolve(("tv",))
+    days = (phases.experiment_start, phases.experiment_end, phases.follow_up_end)
+    under = played.under_arm or {}
+    own = {arm: (played.user_days.filter(pl.col("arm") == arm), played.assigned[arm]) for arm in config.arms}
+    tables = own | {arm: (table, world.users) for arm, table in under.items()}
+    true_value = {
+        arm: float(user_totals(pl.concat([played.warmup, table]), *days, metrics)["tv"].to_numpy().mean())
+        for arm, table in under.items()
+    }
+    section = serving_results(
+        config,
+        played.served,
+        played.freshness,
+        played.thinking,
+        tables,
+        totals,
+        true_value,
+        world.users,
+        phases,
+        lambda day: _date(world, day),
+    )
+    return {"serving": section}
 
 
 def _frontier(config: ExperimentConfig, played: Played, days: tuple[int, int, int]) -> dict[str, Any] | None:

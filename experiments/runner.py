@@ -35,9 +35,11 @@ from experiments.provenance import Stopwatch, manifest
 from experiments.results import Played, build_results
 from experiments.resuming import Attempt, begin_or_go_on, days_found
 from experiments.run_directory import COUNTERFACTUALS, MANIFEST, RESULTS, USER_DAYS, RunDirectory
+from experiments.serving import ServedArm, serve_arms
+from experiments.serving_results import join_freshness
 from experiments.thinking import add_seconds, join_thinking
 from experiments.worlds import BuiltWorld, build_world
-from policies.registry import RegisteredPolicy
+from policies.registry import RegisteredPolicy, policy_class
 from simulator.batches import Ints
 from simulator.engine import VisitCount
 from simulator.protocols import Allocator
@@ -115,6 +117,8 @@ def _run(config: ExperimentConfig, attempt: Attempt, workers: int, progress: Pro
             needed = arms_to_play(config, variants, shards_of, len(shards), attempt)
             fitted = fit_policies(needed, log, built.world, config.seed, progress)
             fitted |= {arm: make_policy(config.arms[arm], config.seed) for arm in config.arms.keys() - needed.keys()}
+        with clock.stage("serving"):
+            served = serve_arms(config, built.world, fitted, log, phases, pool, progress)
         with clock.stage("warm-up"):
             warmups = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress, attempt)
         with clock.stage("arms"):
@@ -123,7 +127,7 @@ def _run(config: ExperimentConfig, attempt: Attempt, workers: int, progress: Pro
                 task
                 for variant in variants
                 for task in arm_tasks(
-                    config, variant, shards_of[variant.name], built, fitted, arm_of_row, state, phases
+                    config, variant, shards_of[variant.name], built, fitted, served, arm_of_row, state, phases
                 )
             ]
             if workers > 1:  # as for the history: compile once
@@ -136,7 +140,7 @@ def _run(config: ExperimentConfig, attempt: Attempt, workers: int, progress: Pro
                 found = days_found([task.piece for task in tasks], phases.experiment_start, stage)
                 parts = pool.map(play_arm, tasks, stage.advance, found)
     with clock.stage("analysis"), progress.stage("analysis", 1) as stage:
-        played = join_parts(config, variants, tasks, parts, warmups, arm_of_row)
+        played = join_parts(config, variants, tasks, parts, warmups, served, arm_of_row)
         results = build_results(config, built.world, phases, played, config_hash(config))
         stage.advance()
     directory.write_parquet(USER_DAYS, played.user_days)
@@ -242,11 +246,13 @@ def arms_to_play(
     warmup_shards: int,
     attempt: Attempt,
 ) -> dict[str, Arm]:
-    """The arms whose policies have something left to play."""
+    """The arms whose policies have something left to play, or whose jobs a cluster does."""
     needed = {v.arm for v in variants if not all(piece and piece.days_kept()[0] for _, piece in shards_of[v.name])}
     warmups = [attempt.piece("warmup", n) for n in range(warmup_shards)]
     if config.horizon.warmup_days and not all(piece.days_kept()[0] for piece in warmups):
         needed.add(config.control_name)
+    if config.serving is not None:
+        needed |= {name for name, arm in config.arms.items() if policy_class(arm.policy).near_line}
     return {name: arm for name, arm in config.arms.items() if name in needed}
 
 
@@ -256,18 +262,22 @@ def arm_tasks(
     shards: Cut,
     built: BuiltWorld,
     fitted: dict[str, RegisteredPolicy],
+    served: dict[str, ServedArm],
     arm_of_row: npt.NDArray[np.str_],
     state: State,
     phases: Phases,
 ) -> list[ArmTask]:
     """What to play of a variant."""
     policy = fitted[variant.arm]
+    arm = served.get(variant.arm)
+    seconds = arm.gpu_seconds if arm else None
     tasks = []
     for rows, piece in shards:
         learners = arm_of_row[rows] == variant.arm
         allocator: Allocator = TopSlots()
         if policy.two_channels:
-            allocator = build_allocator(variant.allocation, config.seed, built.world.environment.cities, learners)
+            cities = built.world.environment.cities
+            allocator = build_allocator(variant.allocation, config.seed, cities, learners, seconds)
         tasks.append(
             ArmTask(
                 world=built.world.take(rows),
@@ -278,6 +288,7 @@ def arm_tasks(
                 arm=variant.name,
                 assigned_arm=variant.arm,
                 phases=phases,
+                deliveries=arm.queue.deliveries if arm else None,
                 piece=piece,
             )
         )
@@ -309,6 +320,7 @@ def join_parts(
     tasks: list[ArmTask],
     parts: list[ArmResult],
     warmups: list[WarmupResult],
+    served: dict[str, ServedArm],
     arm_of_row: npt.NDArray[np.str_],
 ) -> Played:
     """The shards' tables as one, in user order, which is the order of the shards."""
@@ -342,6 +354,8 @@ def join_parts(
         diaries={arm: join_diaries(diaries[arm]) for arm in config.arms if diaries[arm]},
         thinking={arm: join_thinking(thoughts[arm], users[arm]) for arm in config.arms if thoughts[arm]},
         warmup_thinking=join_thinking(warmup_thoughts, len(arm_of_row)) if warmup_thoughts else None,
+        served=served,
+        freshness={arm: join_freshness([part["freshness"] for part in thoughts[arm]]) for arm in served},
         visits=visits,
         churned=churned,
         assigned={arm: int((arm_of_row == arm).sum()) for arm in config.arms},

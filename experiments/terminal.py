@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from experiments.report import open_loop, thinking, words
+from experiments.report import open_loop, serving, thinking, words
 
 _WIDE: Final = 110
 _LONGEST_NAME: Final = 22
@@ -49,11 +49,11 @@ def print_verdict(console: Console, results: Mapping[str, Any]) -> None:
         console.print()
         _line(console, verdict.headline, "bold" if verdict.trusted else "bold red")
         _line(console, verdict.paragraph)
-    sentences = thinking.sentences(results)
-    if sentences:
-        console.print()
-    for sentence in sentences:
-        _line(console, sentence)
+    for sentences in (thinking.sentences(results), serving.sentences(results)):
+        if sentences:
+            console.print()
+        for sentence in sentences:
+            _line(console, sentence)
 
 
 def print_evaluation(console: Console, evaluation: Mapping[str, Any]) -> None:

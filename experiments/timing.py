@@ -38,8 +38,9 @@ from policies.language.timing import (
 )
 from simulator.serving.errors import ServingError
 from simulator.serving.steptime import Fit
+from simulator.serving.transformer import ModelShape, model_shape
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def run_timing(config: TimingConfig, directory: RunDirectory, progress: Progress) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def run_timing(config: TimingConfig, directory: RunDirectory, progress: Progress
                 paper = against_paper(config.serving, config.paper, rows, projected, config.seed, progress)
     hashed = resolved_hash(config.resolved)
     where = manifest(hashed, {"run": config.seed}, clock.seconds, 1, None)
+    counted, shape = _counted_model(config, language)
     timing = {
         "schema": SCHEMA,
         "name": config.name,
@@ -85,8 +87,9 @@ def run_timing(config: TimingConfig, directory: RunDirectory, progress: Progress
         "versions": {"python": where["python"], **where["packages"]},
         "machine": {**where["machine"], "processor": processor(), "load_average": list(os.getloadavg())},
         "base": next(iter(config.rows)),
+        "flops_of": counted,
         "plans": {
-            name: {"kind": config.plans[name].kind, "rows": {row: each.as_dict() for row, each in rows.items()}}
+            name: {"kind": config.plans[name].kind, "rows": {row: each.as_dict(shape) for row, each in rows.items()}}
             for name, rows in plans.items()
         },
         "measured": measured,
@@ -97,6 +100,15 @@ def run_timing(config: TimingConfig, directory: RunDirectory, progress: Progress
     directory.write_json(TIMING, timing)
     directory.write_json(MANIFEST, where)
     return timing
+
+
+def _counted_model(config: TimingConfig, language: Language | None) -> tuple[str | None, ModelShape | None]:
+    """Whose operations are counted: the model that is served, else the one that is measured, else nobody's."""
+    if config.serving is not None:
+        return config.serving.model, model_shape(config.serving.model)
+    if config.measure is not None and language is not None:
+        return config.measure.model, language.shape
+    return None, None
 
 
 def _checked(config: TimingConfig) -> Language | None:

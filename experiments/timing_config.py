@@ -8,12 +8,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from experiments.cards_config import CardPrice, CardStepTime, Promise
 from experiments.config import GeneratedWorld, PolicyChoice, slug
 from simulator.parameters import Parameters, Positive
-from simulator.serving.figures import Price, Slo
 from simulator.serving.hardware import accelerator
 from simulator.serving.link import Link
-from simulator.serving.steptime import StepTime
 from simulator.serving.transformer import model_shape
 
 PLANNED: Final = ("recgpt_v1", "recgpt_v2")
@@ -89,52 +88,6 @@ class Measure(Parameters):
     pasts: tuple[Count, ...] = Field(default=(64, 256, 1024), min_length=1, description="tokens before one written")
     rows: tuple[Count, ...] = Field(default=(16, 32, 64), min_length=1, description="rows that write")
     refreshes: int = Field(default=16, ge=1, description="users whose plan is worked through side by side")
-
-
-class Promise(Parameters):
-    """What the modelled service promises; at least one bound."""
-
-    ttft: Positive | None = Field(default=None, description="seconds to a call's first token")
-    tpot: Positive | None = Field(default=None, description="seconds from token to token of a call")
-    job: Positive | None = Field(default=None, description="seconds from a refresh's arrival to its end")
-    share: float = Field(default=0.95, gt=0.0, le=1.0, description="of refreshes that keep all of it")
-
-    def slo(self) -> Slo:
-        """As the planner takes it."""
-        return Slo(self.ttft, self.tpot, self.job, self.share)
-
-    @model_validator(mode="after")
-    def _promises(self) -> "Promise":
-        self.slo()
-        return self
-
-
-class CardPrice(Parameters):
-    """What an hour of one card costs: the user's figure, never a default."""
-
-    per_hour: Positive
-    currency: str = Field(pattern="^[A-Z]{3}$", description="ISO 4217 code")
-    at: date = Field(description="day of the price")
-
-    def price(self) -> Price:
-        """As the serving model takes it."""
-        return Price(self.per_hour, self.currency, self.at)
-
-
-class CardStepTime(Parameters):
-    """Coefficients of a card's step time that were measured elsewhere."""
-
-    compute_efficiency: Positive
-    memory_efficiency: Positive
-    per_layer: float = Field(default=0.0, ge=0.0, description="seconds a layer and iteration")
-    per_request: float = Field(default=0.0, ge=0.0, description="seconds a call and iteration")
-    per_step: float = Field(default=0.0, ge=0.0, description="seconds an iteration")
-    form: Literal["max", "sum"] = "max"
-    error: float | None = Field(default=None, ge=0.0, description="median relative error on steps held out, if known")
-
-    def step_time(self) -> StepTime:
-        """As the serving model takes it."""
-        return StepTime(**self.model_dump())
 
 
 class SharedLink(Parameters):

@@ -6,7 +6,7 @@ written in; the explanations themselves are left out. Knows the designs' stages;
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -18,17 +18,10 @@ from policies.recgpt.agent import Agent
 from policies.recgpt.moments import requests_at
 from policies.registry import policy_class
 from simulator.batches import DAY_SECONDS
+from simulator.serving.transformer import ModelShape, causal_flops, square_flops
 from simulator.serving.workload import CallShape, JobShape
 from simulator.shards import shard_pool
 from simulator.streams import Stream
-
-STAGES: Final = {
-    "recgpt_v1": (("route",),),
-    "recgpt_v2": (("planner",), ("expert", "style"), ("arbiter",)),
-}
-"""Roles of each stage. Nothing waits for the style; it is put where it reads the context that the planner left."""
-CONTEXT: Final = ("route", "planner", "arbiter", "style")
-"""Roles that read the user's history."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +48,24 @@ class RowPlan:
         kept = sum(call.shared for call in calls) - max(call.shared for call in calls) if self.shares else 0
         return {"prompt": prompt, "read": prompt - kept, "written": sum(call.output for call in calls)}
 
-    def as_dict(self) -> dict[str, Any]:
-        """The plan as ``timing.json`` holds it."""
+    def flops(self, shape: ModelShape) -> dict[str, int]:
+        """Operations of all calls: ``causal``, the count used everywhere, and ``square``, with prompts in full squares.
+
+        A kernel that multiplies the whole square of a prompt and masks the future out afterwards does the latter; what
+        is written is the same in both, since a single token has no future in its prompt.
+        """
+        causal = square = kept = 0
+        for call in self.job.calls:
+            past = kept if self.shares and call.shared else 0
+            read, written = call.shared + call.own - past, call.output - 1
+            writing = causal_flops(shape, written, past + read, written)
+            causal += causal_flops(shape, read, past, 1) + writing
+            square += square_flops(shape, read, past, 1) + writing
+            kept = max(kept, call.shared)
+        return {"causal": causal, "square": square}
+
+    def as_dict(self, shape: ModelShape | None) -> dict[str, Any]:
+        """The plan as ``timing.json`` holds it, with the operations of a model of this shape."""
         stages = [
             [
                 {"role": role, "shared": call.shared, "own": call.own, "output": call.output}
@@ -69,8 +78,16 @@ class RowPlan:
             "shares_prefix": self.shares,
             "calls": len(self.job.calls),
             "tokens": self.tokens,
+            "flops": None if shape is None else self.flops(shape),
             "counted": self.counted,
         }
+
+
+def agent_class(name: str) -> type[Agent]:
+    """The design of this name; its class knows the stages of its calls."""
+    found = policy_class(name)
+    assert issubclass(found, Agent)
+    return found
 
 
 def make_plans(config: TimingConfig, progress: Progress) -> dict[str, dict[str, RowPlan]]:
@@ -132,9 +149,8 @@ def world_plans(plan: WorldPlan, rows: Mapping[str, Row], seed: int, progress: P
         for name, row in rows.items():
             # With the prefix shared the account tells how long it is; the answers are the same.
             params = row.params | ({"share_prefix": True} if row.policy == "recgpt_v1" else {})
-            policy = policy_class(row.policy)
-            agent = policy(policy.Params.model_validate(params), seed)
-            assert isinstance(agent, Agent)
+            design = agent_class(row.policy)
+            agent = design(design.Params.model_validate(params), seed)
             agent.prepare(log, catalog, users, context)
             agent.open_ledger()
             agent.reason(requests)
@@ -164,14 +180,14 @@ def counted_plan(row: Row, account: Mapping[str, Any]) -> RowPlan:
         context = counted["route"]["cached_tokens"] * routes / (routes - 1) if routes > 1 else 0.0
     else:
         context = counted["arbiter"]["cached_tokens"]
-    shared = round(context)
+    shared, readers = round(context), agent_class(row.policy).readers
     shaped = {
         role: (
             max(1, round(each["calls"])),
             CallShape(
-                own=max(1, round(each["prompt_tokens"] - (shared if role in CONTEXT else 0))),
+                own=max(1, round(each["prompt_tokens"] - (shared if role in readers else 0))),
                 output=round(each["generated_tokens"]) + 1,  # the token that ends an answer is written too
-                shared=shared if role in CONTEXT else 0,
+                shared=shared if role in readers else 0,
             ),
         )
         for role, each in counted.items()
@@ -183,7 +199,7 @@ def _planned(
     row: Row, calls: Mapping[str, tuple[int, CallShape]], counted: dict[str, dict[str, float]] | None
 ) -> RowPlan:
     stages, named = [], []
-    for roles in STAGES[row.policy]:
+    for roles in agent_class(row.policy).stages:
         there = [role for role in roles if role in calls]
         stages.append(tuple(calls[role][1] for role in there for _ in range(calls[role][0])))
         named.append(tuple(role for role in there for _ in range(calls[role][0])))

@@ -42,16 +42,25 @@ def error_words(projected: Mapping[str, Any]) -> str:
 
 def _plans(console: Console, timing: Mapping[str, Any]) -> None:
     kinds = {"world": "read off the policies' account", "lengths": "as stated"}
-    table = _table("plan", "refresh of", "calls", "stages", "prompt\ntokens", "of these\nread", "written")
+    operations = ("operations", "in full\nsquares") if timing["flops_of"] else ()
+    table = _table("plan", "refresh of", "calls", "stages", "prompt\ntokens", "of these\nread", "written", *operations)
     for name, plan in timing["plans"].items():
         for row, each in plan["rows"].items():
             tokens = each["tokens"]
             counts = (each["calls"], len(each["stages"]), tokens["prompt"], tokens["read"], tokens["written"])
-            table.add_row(_text(name), _text(row), *(f"{count:,}" for count in counts))
+            flops = [_flops(each["flops"][kind]) for kind in ("causal", "square")] if operations else []
+            table.add_row(_text(name), _text(row), *(f"{count:,}" for count in counts), *flops)
     console.print()
     _line(console, "What a refresh asks for", "bold")
     console.print(table)
     _line(console, "; ".join(f"{name}: lengths {kinds[plan['kind']]}" for name, plan in timing["plans"].items()), "dim")
+    if operations:
+        _line(
+            console,
+            f"Operations of {timing['flops_of']}: a token looks at what is before it, the count used everywhere here; "
+            "beside it, where kernels multiply the whole square of a prompt and mask half of it.",
+            "dim",
+        )
 
 
 def _measured(console: Console, timing: Mapping[str, Any]) -> None:
@@ -195,6 +204,12 @@ def _short(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
+
+
+def _flops(value: float) -> str:
+    """Operations with the prefix that reads well."""
+    prefix, size = next((each for each in (("P", 1e15), ("T", 1e12), ("G", 1e9)) if value >= each[1]), ("M", 1e6))
+    return f"{_short(value / size)} {prefix}"
 
 
 def _table(first: str, *headings: str) -> Table:

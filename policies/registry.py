@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol
 
+from policies.delivery import Deliveries
 from simulator.batches import Candidates, InteractionLog, ObservedCatalog, ObservedUsers, Requests
 from simulator.environment.context import ObservedContext
 from simulator.parameters import Parameters
@@ -58,11 +59,13 @@ class RegisteredPolicy(ABC):
         Params: the model that ``arms.<arm>.params`` is checked against.
         two_channels: True for a policy that offers cognitive candidates beside utility's, with calibrated estimates.
         say: told of long work in ``fit``, as a name and a number of steps; says nothing until somebody listens.
+        near_line: True for a policy whose jobs a serving cluster can do; such a policy is a ``NearLine``.
         knows_truth: True for a ceiling that is handed the world's truth; such a policy must define ``bind_truth``.
     """
 
     Params: ClassVar[type[Parameters]] = NoParams
     two_channels: ClassVar[bool] = False
+    near_line: ClassVar[bool] = False
     knows_truth: ClassVar[bool] = False
 
     def __init__(self, params: Any, seed: int) -> None:
@@ -77,6 +80,9 @@ class RegisteredPolicy(ABC):
 
     def begin(self, rows: int) -> None:  # noqa: B027 - likewise
         """See ``simulator.protocols.Policy``."""
+
+    def deliver(self, deliveries: Deliveries | None) -> None:  # noqa: B027 - likewise
+        """Before serving starts: when near-line jobs are done; None where they are done the moment they are due."""
 
     def refresh(self, day: int, context: ObservedContext) -> None:  # noqa: B027 - likewise
         """See ``simulator.protocols.Policy``."""

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from experiments.report import figures, open_loop, surroundings, thinking, traffic, words
+from experiments.report import figures, open_loop, serving, surroundings, thinking, traffic, words
 from experiments.report.drawing import Figure
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def render_report(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> st
     context = surroundings.context(results)
     if context is not None:
         charts["context"] = context
-    charts |= traffic.charts(results) | thinking.charts(results)
+    charts |= traffic.charts(results) | thinking.charts(results) | serving.charts(results)
     return _render(
         "experiment",
         charts,
@@ -71,6 +71,7 @@ def render_report(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> st
         has_context=context is not None,
         traffic=traffic if traffic.present(results) else None,
         thinking=thinking if thinking.present(results) else None,
+        serving=serving if serving.present(results) else None,
     )
 
 

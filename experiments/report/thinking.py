@@ -228,6 +228,8 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
             f"{_ratio(one.generated_tokens, base.generated_tokens)}, operations {_ratio(one.gflops, base.gflops)} "
             "(counts of the plan, not GPU seconds)."
         )
+    if results.get("serving"):  # these ages are the schedule's; with a cluster, visits know better
+        return lines
     ages = "; ".join(f"{arm} {_age_phrase(results['thinking'][arm]['refreshes'])}" for arm in by_arm)
     return [*lines, f"Age of users' tags in days: {ages}."]
 

@@ -16,6 +16,7 @@ from policies.language.generation import Beginning, Decoding, Generator, Prompt
 from policies.language.model import Language, load_language
 from policies.language.prompt_cache import PromptCache, default_path
 from policies.recgpt.base import TagPolicy, TagPolicyParams
+from policies.recgpt.call_counts import JobCalls, counted_jobs
 from policies.recgpt.encoding import TextEncoder
 from policies.recgpt.explanation import Texts
 from policies.recgpt.tags import TagVocabulary
@@ -33,9 +34,10 @@ from policies.recgpt.wording import (
 from policies.thoughts import NO_TAG
 from policies.training.further import train_on_log
 from policies.training.settings import TrainOnLog
-from simulator.batches import DAY_SECONDS, InteractionLog, Ints, ObservedCatalog, ObservedUsers, Requests
+from simulator.batches import DAY_SECONDS, Floats, InteractionLog, Ints, ObservedCatalog, ObservedUsers, Requests
 from simulator.environment.context import ObservedContext
 from simulator.parameters import Parameters
+from simulator.serving.counted import CountedJobs
 
 TAG_TOKENS: Final = 12
 """Tokens that one tag of a free answer may take on average, the separator included."""
@@ -67,15 +69,23 @@ class AgentParams(TagPolicyParams):
 class Agent(TagPolicy):
     """A policy that asks a language model for tags.
 
+    Class attributes:
+        stages: roles whose calls stand side by side in a job, stage by stage; explanations are in none.
+        readers: roles whose prompts begin with the user's history.
+
     Attributes:
         texts: explanations written so far.
     """
 
     Params: ClassVar[type[Parameters]] = AgentParams
+    near_line: ClassVar[bool] = True
+    stages: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    readers: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, params: Any, seed: int) -> None:
         super().__init__(params, seed)
         self.texts = Texts()
+        self._calls: list[JobCalls] | None = None
         self._language: Language | None = None
         self._generator: Generator | None = None
 
@@ -233,6 +243,8 @@ class Agent(TagPolicy):
             generated: tokens written, without the stop.
         """
         flops = self.ledger.count(role, prompt, cached, generated)
+        if self._calls is not None:
+            self._calls.append(JobCalls(role, rows, prompt, cached, generated))
         for total, part in (
             (bill.prompt, prompt),
             (bill.cached, cached),
@@ -240,6 +252,14 @@ class Agent(TagPolicy):
             (bill.flops, flops),
         ):
             np.add.at(total, rows, part)
+
+    def count_jobs(self, requests: Requests, weight: Floats) -> CountedJobs:
+        """See ``NearLine``; students ask their language model here. Begins a new ledger."""
+        self.open_ledger()
+        self._calls = []
+        self.reason(requests)
+        calls, self._calls = self._calls, None
+        return counted_jobs(calls, self.stages, self.readers, weight)
 
 
 def ends_of(language: Language) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ come about, and with which model, is the subclass's business.
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,6 +17,7 @@ from pydantic import Field
 
 from policies.channels import Channel, VisitChannels, order_rates, score_items
 from policies.contextual import weighted_sum
+from policies.delivery import Deliveries, Freshness
 from policies.examples import draw_examples, halves
 from policies.features import Tables, logged_features, rank_requests
 from policies.language.embedder import Embedder, make_embedder
@@ -103,7 +105,11 @@ class TagPolicy(RegisteredPolicy):
     first visit on or after it, with the context of that day. The history is then still what it was, since only visits
     write to it. So the tags are those of a job run on its day, and users who never come cost nothing.
 
+    Where ``deliveries`` say when jobs are done, the tags that serve are those of the last job done by the moment of the
+    visit, thought up with the context and the history of the morning of the day on which that job was begun.
+
     Attributes:
+        deliveries: when jobs of all users are done; None where they are done the moment they are due.
         vocabulary: the valid tags; set by ``prepare``.
         settings: the language model that serves.
         ledger: the account of the model calls since ``begin``; while fitting, ``fit_ledger``.
@@ -121,6 +127,7 @@ class TagPolicy(RegisteredPolicy):
     def __init__(self, params: Any, seed: int) -> None:
         super().__init__(params, seed)
         self.settings: LanguageSettings = params.language
+        self.deliveries: Deliveries | None = None
         self._days: list[int] = []
 
     @abstractmethod
@@ -261,6 +268,18 @@ class TagPolicy(RegisteredPolicy):
         self._days = []
         self._executed: dict[int, int] = {}
         self._samples: dict[int, dict[str, Any]] = {}
+        self._freshness = Freshness.empty()
+
+    def deliver(self, deliveries: Deliveries | None) -> None:
+        """See ``RegisteredPolicy``."""
+        self.deliveries = deliveries
+
+    def grants(self, first: int, last: int, context: ObservedContext) -> Iterator[tuple[int, Ints]]:
+        """See ``NearLine``."""
+        schedule = Schedule(self.params.refresh, self._city, self.seed)
+        for day in range(first, last):
+            (schedule.begin if day == first else schedule.step)(day, context.until(day))
+            yield day, np.flatnonzero(schedule.last == day)
 
     def refresh(self, day: int, context: ObservedContext) -> None:
         """Schedule the day's jobs for all users of the platform."""
@@ -273,8 +292,9 @@ class TagPolicy(RegisteredPolicy):
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Thoughts, schedule, accounts and samples; channels are for one visit, and none is under way."""
         arrays = prefixed("memory", self._memory.snapshot()) | prefixed("schedule", self._schedule.snapshot())
-        book = {"days": self._days, "executed": self._executed, "samples": self._samples}
-        return arrays | {"book": as_array(book | {"ledger": self.ledger.snapshot()})}
+        book: dict[str, Any] = {"days": self._days, "executed": self._executed, "samples": self._samples}
+        book |= {"freshness": self._freshness.as_dict(), "ledger": self.ledger.snapshot()}
+        return arrays | {"book": as_array(book)}
 
     def restore(self, kept: Arrays) -> None:
         """See ``snapshot``."""
@@ -282,6 +302,7 @@ class TagPolicy(RegisteredPolicy):
         self._schedule.restore(under("schedule", kept))
         book = as_value(kept["book"])
         self._days, self._executed, self._samples = book["days"], book["executed"], book["samples"]
+        self._freshness = Freshness(**book["freshness"])
         self.ledger.restore(book["ledger"])
 
     def thoughts(self, requests: Requests) -> Thoughts:
@@ -294,8 +315,11 @@ class TagPolicy(RegisteredPolicy):
         return self._memory.day[requests.row]
 
     def _think(self, requests: Requests) -> Bools:
-        """Execute the jobs of users whose tags are older than the schedule says; whose they were, bool [requests]."""
-        scheduled = self._schedule.last[requests.user]
+        """Execute the jobs of users whose tags are older than what is there to serve them; whose, bool [requests]."""
+        if self.deliveries is None:
+            scheduled = self._schedule.last[requests.user]
+        else:
+            scheduled = self.deliveries.day_of(requests.user, requests.time)
         due = self.thought_on(requests) < scheduled
         if not due.any():
             return due
@@ -336,6 +360,9 @@ class TagPolicy(RegisteredPolicy):
         params: TagPolicyParams = self.params
         fresh = self._think(requests)
         thoughts = self._memory.take(requests.row)
+        if self.deliveries is not None:
+            overdue = self.deliveries.overdue(requests.user, requests.time)
+            self._freshness.count(requests.time, self.thought_on(requests), overdue)
         interests = self._towers.user_codes(requests)
         utility, score, _ = rank_requests(
             requests,
@@ -431,7 +458,8 @@ class TagPolicy(RegisteredPolicy):
         "profile", "context", "parts": [{"name", "tags"}], "chosen", "dropped", "style", "explanations": [{"item",
         "text"}]}], "fidelity": ..., "fitting": ...}``; the fidelity is the student's, None without
         one, ``fitting`` the account of the calls that calibration and distillation took. Jobs count for the day they
-        were scheduled for. None before the first ``refresh``.
+        were scheduled for, or begun on where there are ``deliveries``; then there is ``freshness`` too (see
+        ``Freshness``). None before the first ``refresh``.
         """
         if not self._days:
             return None
@@ -442,6 +470,7 @@ class TagPolicy(RegisteredPolicy):
             "samples": [self._samples[user] for user in sorted(self._samples)],
             "fidelity": None if self._student is None else self._student.fidelity,
             "fitting": self.fit_ledger.as_dict(),
+            **({} if self.deliveries is None else {"freshness": self._freshness.as_dict()}),
         }
 
     def seconds(self) -> dict[str, float]:

@@ -36,6 +36,8 @@ class RecGPTV1(Agent):
     """Utility's ranking beside items for the tags that parallel LLM routes predict, each from the full-text history."""
 
     Params: ClassVar[type[Parameters]] = RecGPTV1Params
+    stages: ClassVar[tuple[tuple[str, ...], ...]] = (("route",),)
+    readers: ClassVar[frozenset[str]] = frozenset({"route"})
 
     def reason(self, requests: Requests) -> Thoughts:
         """See ``TagPolicy``."""

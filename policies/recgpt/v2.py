@@ -44,6 +44,9 @@ class RecGPTV2(Agent):
     """Utility's ranking beside items for tags that a planner, experts and an arbiter agree on, over short contexts."""
 
     Params: ClassVar[type[Parameters]] = RecGPTV2Params
+    # Nothing waits for the style; it is put where it reads the context that the planner left.
+    stages: ClassVar[tuple[tuple[str, ...], ...]] = (("planner",), ("expert", "style"), ("arbiter",))
+    readers: ClassVar[frozenset[str]] = frozenset({"planner", "style", "arbiter"})
 
     def soft_vocabulary(self, language: Language) -> Any:
         """Entities of the catalogue, as soft tokens."""

@@ -8,6 +8,7 @@ and what the decode pool holds, is each call's own.
 Everything follows from the workload and the settings; there is no draw in here and no clock but the simulated one.
 """
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import simpy
 
 from simulator.serving.calls import Call
-from simulator.serving.checks import share
+from simulator.serving.checks import at_least, share
 from simulator.serving.clock import SECOND
 from simulator.serving.errors import ServingError
 from simulator.serving.hardware import BF16, GIBIBYTE, Accelerator, Precision
@@ -143,6 +144,7 @@ class Served:
         handed: its keys and values were where it is decoded; NaN where the first token was the last.
         finished: its last token was there.
         preemptions: how often it was put back, int64 [calls].
+        job_started: each job was let in, which is its arrival unless too many jobs were in the cluster, [jobs].
         job_finished: the last call of each job was finished, [jobs].
         pools: what each pool did, that which reads first.
         link_bytes, link_busy_seconds: of the link; 0 without one.
@@ -156,6 +158,7 @@ class Served:
     handed: Floats
     finished: Floats
     preemptions: Ints
+    job_started: Floats
     job_finished: Floats
     pools: tuple[PoolUse, ...]
     link_bytes: int
@@ -168,20 +171,28 @@ class Served:
         return max((error for error in errors if error is not None), default=None) if None not in errors else None
 
 
-def serve(cluster: Cluster, workload: Workload) -> Served:
+def serve(cluster: Cluster, workload: Workload, jobs_at_once: int | None = None) -> Served:
     """Serve every job to its end.
 
+    Args:
+        cluster: that serves.
+        workload: to be served.
+        jobs_at_once: jobs in the cluster at the most; the others wait before it and are let in as they arrived. Without
+            such a bound the later stages of jobs queue behind the first stages of jobs that came after them.
+
     Raises:
-        ServingError: the model does not fit a card, a call would not fit an instance's memory, or a card lacks the
-            precision.
+        ServingError: the model does not fit a card, a call would not fit an instance's memory, a card lacks the
+            precision, or no job may be let in.
     """
-    return _Serving(cluster, workload).run()
+    if jobs_at_once is not None:
+        at_least("jobs_at_once", jobs_at_once, 1)
+    return _Serving(cluster, workload, jobs_at_once).run()
 
 
 class _Serving:
     """One run."""
 
-    def __init__(self, cluster: Cluster, workload: Workload) -> None:
+    def __init__(self, cluster: Cluster, workload: Workload, jobs_at_once: int | None) -> None:
         self._cluster = cluster
         self._workload = workload
         self._capacities = [
@@ -199,7 +210,11 @@ class _Serving:
         self._stage_of = _stage_number(workload).tolist()
         self._first_of_stage = np.searchsorted(self._stage_of, np.arange(len(self._left_of_stage) + 1)).tolist()
         self._jobs_left = workload.jobs
+        self._job_started = [0] * workload.jobs
         self._job_finished = [0] * workload.jobs
+        self._places = workload.jobs if jobs_at_once is None else jobs_at_once
+        self._outside: deque[int] = deque()
+        self._first_call = np.flatnonzero(np.diff(workload.job, prepend=-1)).tolist()
         self._reader_of: dict[int, Instance] = {}
 
     def run(self) -> Served:
@@ -215,6 +230,7 @@ class _Serving:
             handed=_seconds([call.handed for call in calls]),
             finished=_seconds([call.finished for call in calls]),
             preemptions=np.array([call.preemptions for call in calls], np.int64),
+            job_started=_seconds(self._job_started),
             job_finished=_seconds(self._job_finished),
             pools=tuple(self._use(number) for number in range(len(self._cluster.pools))),
             link_bytes=self._link.sent if self._link else 0,
@@ -252,11 +268,18 @@ class _Serving:
 
     def _arrivals(self) -> Events:
         moments = np.rint(self._workload.arrival * SECOND).astype(np.int64).tolist()
-        first = np.flatnonzero(np.diff(self._workload.job, prepend=-1)).tolist()
-        for moment, call in zip(moments, first, strict=True):
+        for job, moment in enumerate(moments):
             if moment > self._clock.now:
                 yield self._clock.timeout(moment - int(self._clock.now))
-            self._release(self._stage_of[call])
+            self._outside.append(job)
+            self._let_in()
+
+    def _let_in(self) -> None:
+        while self._outside and self._places:
+            job = self._outside.popleft()
+            self._places -= 1
+            self._job_started[job] = int(self._clock.now)
+            self._release(self._stage_of[self._first_call[job]])
 
     def _release(self, stage: int) -> None:
         now = int(self._clock.now)
@@ -302,6 +325,8 @@ class _Serving:
             self._release(following)
             return
         self._job_finished[call.job] = int(self._clock.now)
+        self._places += 1
+        self._let_in()
         self._jobs_left -= 1
         if not self._jobs_left:
             self._done.succeed()

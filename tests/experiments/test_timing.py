@@ -90,7 +90,7 @@ def _keys(value: Any) -> list[str]:
 def test_a_run_leaves_everything_with_its_origin(found: Callable[..., dict[str, Any]]) -> None:
     """Raw samples, the fit's error, the machine and versions are there, and no GPU figure comes from a processor."""
     left = found()
-    assert left["schema"] == 1
+    assert left["schema"] == 2
     assert {"processor", "cpus", "load_average"} <= set(left["machine"])
     assert {"python", "torch"} <= set(left["versions"])
     measured = left["measured"]

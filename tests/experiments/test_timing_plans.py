@@ -8,6 +8,8 @@ from experiments.config import GeneratedWorld
 from experiments.progress import SilentProgress
 from experiments.timing_config import CallLengths, LengthsPlan, Row, WorldPlan
 from experiments.timing_plans import counted_plan, stated_plan, world_plans
+from policies.language.ledger import Ledger
+from simulator.serving.transformer import QWEN3_8B
 
 ROWS = {
     "V1": Row(policy="recgpt_v1", params={"language": {"cache": False}}),
@@ -83,4 +85,26 @@ def test_policies_of_a_world_are_asked_and_their_account_is_read() -> None:
         assert each.counted is not None
         means = sum(role["calls"] * (role["generated_tokens"] + 1) for role in each.counted.values())
         assert each.tokens["written"] == pytest.approx(means, rel=0.15)
-        assert sum(len(stage) for stage in each.as_dict()["stages"]) == each.as_dict()["calls"]
+        told = each.as_dict(None)
+        assert sum(len(stage) for stage in told["stages"]) == told["calls"]
+        assert told["flops"] is None
+
+
+@pytest.mark.parametrize(("row", "cached"), [("V1", (0, 0, 0, 0)), ("V1 shared", (0, 1000, 1000, 1000))])
+def test_operations_are_those_of_the_account(row: str, cached: tuple[int, ...]) -> None:
+    """The causal count of a plan must be what the policies' ledger books for the same calls."""
+    ledger = Ledger(QWEN3_8B)
+    booked = ledger.count("route", [1010] * 4, cached, [4] * 4)
+    plan = stated_plan(STATED, ROWS[row])
+    assert plan.flops(QWEN3_8B)["causal"] == int(booked.sum())
+    assert plan.as_dict(QWEN3_8B)["flops"] == plan.flops(QWEN3_8B)
+
+
+def test_full_squares_cost_more_the_longer_the_prompt() -> None:
+    """Of a prompt of 32,768 tokens whole squares must be about 1.4 times the causal count, of a short one the same."""
+    ratios = []
+    for history in (100, 32_768):
+        found = stated_plan(STATED.model_copy(update={"history": history}), ROWS["V1"]).flops(QWEN3_8B)
+        ratios.append(found["square"] / found["causal"])
+    assert ratios[0] == pytest.approx(1.0, abs=0.01)
+    assert 1.3 < ratios[1] < 1.42

@@ -43,7 +43,8 @@ def _check(served: Served) -> None:
     work, cluster = served.workload, served.cluster
     # Everything is finished once, after what must come before it.
     assert np.isfinite(served.finished).all()
-    assert (served.released >= work.arrival[work.job] - 1e-9).all()
+    assert (served.job_started >= work.arrival - 1e-9).all()
+    assert (served.released >= served.job_started[work.job]).all()
     assert (served.admitted >= served.released).all()
     assert (served.first > served.admitted).all()
     assert (served.finished[work.output > 1] > served.first[work.output > 1]).all()
@@ -117,6 +118,38 @@ def test_looking_ahead_changes_nothing(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(instance, "STEPS_AHEAD", 1)
         assert _bytes(serve(built, work)) == ahead
+
+
+@given(_scenarios(), st.integers(1, 6))
+@settings(max_examples=60, deadline=None)
+def test_only_so_many_jobs_are_in_the_cluster(
+    cluster: Callable[..., Cluster], scenario: tuple[dict[str, Any], Workload, bool], places: int
+) -> None:
+    """With a bound no more jobs must ever be inside, and who waits is let in, in order, as soon as there is room."""
+    changes, work, two_pools = scenario
+    built = _built(cluster, changes, two_pools)
+    served = serve(built, work, places)
+    _check(served)
+    started, finished = served.job_started, served.job_finished
+    assert (np.diff(started) >= 0.0).all()
+    for job in range(work.jobs):
+        assert int(((started <= started[job]) & (finished > started[job])).sum()) <= places
+        waited = started[job] > work.arrival[job] + 2e-9
+        assert not waited or started[job] in finished
+    assert _bytes(serve(built, work, work.jobs)) == _bytes(serve(built, work))
+
+
+def test_later_stages_do_not_queue_behind_later_jobs(cluster: Callable[..., Cluster]) -> None:
+    """Of jobs that come at once, a bound must finish the first sooner than letting all of them in."""
+    work = replace(draw_workload(SMALL_JOBS[1], 1.0, 40, 3), arrival=np.zeros(40))
+    free, bounded = serve(cluster(), work), serve(cluster(), work, 4)
+    assert bounded.job_finished.min() < 0.5 * free.job_finished.min()
+
+
+def test_a_bound_lets_somebody_in(cluster: Callable[..., Cluster], calls: Callable[..., Workload]) -> None:
+    """A bound of no jobs must be refused."""
+    with pytest.raises(ServingError, match="jobs_at_once"):
+        serve(cluster(), calls([0.0], [8], [2]), 0)
 
 
 def test_one_call_by_hand(cluster: Callable[..., Cluster], calls: Callable[..., Workload]) -> None:
