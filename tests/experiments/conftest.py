@@ -78,6 +78,25 @@ class Steps(SilentProgress):
         self.done[self._open[-1]] += steps
 
 
+class Interrupted(SilentProgress):
+    """Ends a run by an exception after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    def advance(self, steps: int = 1) -> None:
+        """As a defect would."""
+        self._left -= steps
+        if self._left < 0:
+            raise ZeroDivisionError
+
+
+@pytest.fixture(scope="session")
+def interrupted_after() -> Callable[[int], Progress]:
+    """``interrupted_after(steps)``: a progress that ends a run by a ``ZeroDivisionError`` after so many steps."""
+    return Interrupted
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SimpleNamespace]:
     """``run(workers=..., directory=..., **changes)``: a small experiment with some sections replaced, carried out."""

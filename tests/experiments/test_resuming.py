@@ -19,7 +19,7 @@ from experiments import resuming
 from experiments.config import ExperimentConfig, resolved
 from experiments.loading import UserError
 from experiments.pieces import Piece
-from experiments.progress import SilentProgress
+from experiments.progress import Progress, SilentProgress
 from experiments.resuming import begin_or_go_on, standing
 from experiments.run_directory import CONFIG, COUNTERFACTUALS, MANIFEST, PARTS, REPORT, RESULTS, USER_DAYS, RunDirectory
 from experiments.runner import run_experiment
@@ -58,19 +58,6 @@ CONFIG_OF_KILLED: dict[str, Any] = {
 CONFIG_TWO = {name: {"policy": "popularity", "share": 0.5} for name in ("one", "two")}
 CONFIG_OF_COMMANDS: dict[str, Any] = CONFIG_OF_KILLED | {"name": "commands", "arms": CONFIG_TWO}
 TABLES = (RESULTS, USER_DAYS, COUNTERFACTUALS)
-
-
-class Interrupted(SilentProgress):
-    """Ends a run by an exception after some steps."""
-
-    def __init__(self, steps: int) -> None:
-        self._left = steps
-
-    def advance(self, steps: int = 1) -> None:
-        """As a defect would."""
-        self._left -= steps
-        if self._left < 0:
-            raise ZeroDivisionError
 
 
 @pytest.fixture(scope="module")
@@ -220,11 +207,11 @@ def test_a_worker_killed_in_mid_run_changes_nothing(undisturbed: Path, tmp_path:
 
 
 @pytest.fixture(scope="module")
-def stopped(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped(run: Run, interrupted_after: Callable[[int], Progress], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped in the arms, on one worker; not to be changed."""
     path = tmp_path_factory.mktemp("stopped") / "out"
     with pytest.raises(ZeroDivisionError):
-        run(path=path, progress=Interrupted(23))
+        run(path=path, progress=interrupted_after(23))
     return path
 
 

@@ -13,6 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from experiments.cli import app
+from experiments.progress import Progress
 from experiments.run_directory import RESULTS, USER_DAYS
 
 Run = Callable[..., SimpleNamespace]
@@ -102,6 +103,19 @@ def test_workers_change_nothing(served: SimpleNamespace, run: Run) -> None:
     two = run(workers=2, arms=ARMS, serving=SERVING)
     for name in (RESULTS, USER_DAYS):
         assert (two.path / name).read_bytes() == (served.path / name).read_bytes()
+
+
+@pytest.mark.parametrize("left", [4, 20])
+def test_a_stopped_run_ends_as_if_it_had_not_been(
+    left: int, served: SimpleNamespace, run: Run, interrupted_after: Callable[[int], Progress], tmp_path: Path
+) -> None:
+    """A run that is stopped while arms are played, and goes on, meets the same deliveries and leaves the same bytes."""
+    steps = sum(served.steps.totals.values())
+    with pytest.raises(ZeroDivisionError):
+        run(arms=ARMS, serving=SERVING, path=tmp_path / "out", progress=interrupted_after(steps - left))
+    run(arms=ARMS, serving=SERVING, path=tmp_path / "out")
+    for name in (RESULTS, USER_DAYS):
+        assert (tmp_path / "out" / name).read_bytes() == (served.path / name).read_bytes(), name
 
 
 def test_no_arm_slows_another(served: SimpleNamespace, run: Run) -> None:
