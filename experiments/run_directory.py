@@ -71,7 +71,8 @@ class RunDirectory:
             if not config.exists() and any(path.iterdir()):
                 raise UserError(f"{path}: holds files but no run; give another --out, empty or new")
             if config.exists() and force:
-                directory._discard()
+                with directory.to_oneself():
+                    directory._discard()
             elif config.exists() and canonical(read_mapping(config)) != canonical(resolved):
                 raise UserError(f"{path}: holds a run of another config; give another --out, or --force to replace it")
             if directory.complete:  # the run may have been killed between its manifest and this

@@ -4,7 +4,7 @@ The file is far larger than its visits. It is read in pieces and sorted on the d
 it. Knows the file's columns and flaws; does not know what a world makes of the visits.
 
 Source: Alibaba, "User Behavior Data from Taobao for Recommendation", Tianchi data set 649: 100,150,807 actions of
-987,994 users, 25 November to 3 December 2017. ``UserBehavior.csv``, 3.7 GB, for research; it has to be asked for there.
+987,994 users, 25 November to 3 December 2017. ``UserBehavior.csv`` has 3.7 GB and has to be asked for there.
 """
 
 import os
@@ -40,7 +40,7 @@ def taobao_visits(path: Path, folder: Path) -> tuple[Iterator[tuple[Ints, Ints]]
     ``unreadable_rows`` (not five fields, or a user, item, category or time that is no whole number from 0),
     ``unknown_behaviour``, ``outside_span`` (not within the nine days), ``kept``.
 
-    Takes a few hundred MiB of memory, whatever the file's size, and a sixth of it on the disk.
+    Takes less than 1 GiB of memory whatever the size of the file, and about half of that size on the disk.
 
     Args:
         path: the file.

@@ -355,6 +355,8 @@ def test_two_processes_do_not_work_in_one_folder(interrupted: RunDirectory, run:
     """While one process is at work in a run directory another is refused, and let in afterwards."""
     with interrupted.to_oneself(), pytest.raises(UserError, match="another process is at work in it"):
         run(path=interrupted.path)
+    with interrupted.to_oneself(), pytest.raises(UserError, match="another process is at work in it"):
+        RunDirectory.open(interrupted.path, "small", interrupted.config, force=True)
     assert run(path=interrupted.path).directory.complete
 
 
