@@ -22,21 +22,10 @@ from experiments.timing_config import LengthsPlan, Measure, TimingConfig
 from experiments.timing_plans import RowPlan, make_plans, stated_plan
 from experiments.timing_projection import against_paper, check_serving, project
 from policies.language.model import Language, LanguageSettings, load_language
-from policies.language.timing import (
-    CPU,
-    Passes,
-    PlanStep,
-    StepShape,
-    Timed,
-    fit_steps,
-    grid,
-    in_turn,
-    one_thread,
-    plan_steps,
-    time_steps,
-    told_seconds,
-)
+from policies.language.steps import PlanStep, StepShape, Timed, fit_steps, grid, plan_steps, told_seconds
+from policies.language.timing import CPU, CUTS, Passes, in_turn, one_thread, time_steps
 from simulator.serving.errors import ServingError
+from simulator.serving.hardware import FP32
 from simulator.serving.steptime import Fit
 
 SCHEMA = 1
@@ -146,17 +135,19 @@ def measure(
         progress: is told how far things are.
     """
     assert language is not None
-    shapes = grid(settings.prompts, settings.behind, settings.prompt_rows, settings.pasts, settings.rows)
+    shapes = grid(
+        settings.prompts, settings.behind, settings.prompt_rows, settings.pasts, settings.rows, CUTS.read_tokens
+    )
     rounds = settings.rounds
     with one_thread():
         with progress.stage("timing steps", (rounds + 1) * len(shapes)) as stage:
             steps = time_steps(language, shapes, rounds, seed, advance=stage.advance)
         try:
-            fitted = fit_steps(language.shape, steps)
+            fitted = fit_steps({language.shape: steps}, CPU, FP32)
         except ServingError as error:
             raise ServingError(f"measure.{error}") from None
         works = {
-            (name, row): plan_steps(each.job, each.shares, settings.refreshes)
+            (name, row): plan_steps(each.job, each.shares, settings.refreshes, CUTS)
             for name, rows in plans.items()
             for row, each in rows.items()
             if _longest(each) <= language.window
@@ -193,7 +184,7 @@ def _longest(plan: RowPlan) -> int:
 
 
 def _steps(language: Language, steps: Mapping[StepShape, Timed], fitted: Fit) -> list[dict[str, Any]]:
-    told = told_seconds(language.shape, fitted.coefficients, list(steps))
+    told = told_seconds(language.shape, fitted.coefficients, list(steps), CPU, FP32)
     return [
         {
             "phase": shape.phase,
@@ -244,7 +235,7 @@ def _row(
         found["why_not"] = f"a call of {_longest(plan)} tokens is longer than the model's window of {language.window}"
         return found
     each = [shape for step in steps for shape in step.shapes]
-    told = sum(told_seconds(language.shape, fitted.coefficients, each)) / settings.refreshes
+    told = sum(told_seconds(language.shape, fitted.coefficients, each, CPU, FP32)) / settings.refreshes
     spread = _spread(timed, settings.refreshes)
     found["cpu_seconds_per_refresh"] = spread
     found["modelled_cpu_seconds_per_refresh"] = told

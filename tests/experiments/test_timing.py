@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from experiments import timing
 from experiments.cli import app
 from experiments.timing_tables import error_words, print_timing
-from policies.language.timing import StepShape, Timed, told_seconds
+from policies.language.steps import StepShape, Timed, told_seconds
+from policies.language.timing import CPU
+from simulator.serving.hardware import FP32
 from simulator.serving.steptime import StepTime
 
 SMALL = """
@@ -57,7 +59,7 @@ def _steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Steps take what a formula says, since a busy machine's would not always do for a fit."""
 
     def told(language: Any, shapes: Sequence[StepShape], rounds: int, *_: Any, **__: Any) -> dict[StepShape, Timed]:
-        seconds = told_seconds(language.shape, TRUTH, shapes)
+        seconds = told_seconds(language.shape, TRUTH, shapes, CPU, FP32)
         return {shape: Timed((each,) * rounds) for shape, each in zip(shapes, seconds, strict=True)}
 
     monkeypatch.setattr(timing, "time_steps", told)
