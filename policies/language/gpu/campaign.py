@@ -1,8 +1,8 @@
 """A table of pieces measured one after the other within a time: models loaded in turn, what does not fit said.
 
-The order of the pieces is their importance. Before anything runs, each is given the seconds that it should take; what
-the time does not suffice for is dropped from the end, of the last model the dearest piece first. While it runs, a piece
-that would overrun the time as things go is dropped too. Every piece leaves rows: measured, or with the reason why not.
+The order of the pieces is their importance. Before a piece runs it is guessed what it takes, by data sheet and by how
+the guesses did so far; one that the time left does not suffice for is dropped, and cheaper ones behind it may still
+run. Every piece leaves rows: measured, or with the reason why not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +82,7 @@ class Group:
         dtype: a key of ``rows.PRECISIONS``.
         load: makes it ready on the device.
         pieces: in the order of their importance.
+        energy: whether energy is counted too, which takes a window for each piece.
     """
 
     model: str
@@ -89,6 +90,7 @@ class Group:
     dtype: Literal["bf16", "fp8"]
     load: Callable[[], Engine]
     pieces: tuple[Piece, ...]
+    energy: bool = True
 
 
 @dataclass
@@ -124,6 +126,7 @@ class Campaign:
         window: seconds over which energy is counted; 0 for no counting.
         cuts: how rows are cut into passes.
         tell: is told what is being done, one line each.
+        advance: is called when a piece is done, or dropped.
     """
 
     def __init__(
@@ -136,11 +139,13 @@ class Campaign:
         window: float = WINDOW,
         cuts: Cuts = CUTS,
         tell: Callable[[str], None] = lambda line: None,
+        advance: Callable[[], None] = lambda: None,
     ) -> None:
+        self._advance = advance
         self._card, self._clock, self._tell, self._cuts = card, clock, tell, cuts
         self._seconds, self._rounds, self._plan_rounds = seconds, rounds, plan_rounds
         self._window = window if card.meter is not None else 0.0
-        self._guessed = self._taken = 0.0
+        self._guessed = self._taken = self._begun = 0.0
 
     def run(self, groups: Sequence[Group], after: Callable[[Measured], None] = lambda measured: None) -> Measured:
         """Measure all that the time suffices for.
@@ -149,31 +154,14 @@ class Campaign:
             groups: in the order of their importance.
             after: is called when a model's pieces are done, with what was found so far.
         """
-        begun = self._clock()
+        self._begun = self._clock()
         found = Measured()
-        kept = self.within(groups)
-        for group, pieces in zip(groups, kept, strict=True):
-            for piece in group.pieces:
-                if piece not in pieces:
-                    self._drop(found, group, piece)
-            if pieces:
-                self._group(found, group, pieces, begun)
-                self._card.free()
-            found.seconds = self._clock() - begun
+        for group in groups:
+            self._group(found, group)
+            self._card.free()
+            found.seconds = self._clock() - self._begun
             after(found)
         return found
-
-    def within(self, groups: Sequence[Group]) -> list[list[Piece]]:
-        """The pieces of each group that the time should suffice for."""
-        kept = [list(group.pieces) for group in groups]
-        guesses = [{piece: self.guess(group, piece) for piece in group.pieces} for group in groups]
-        total = sum(sum(each.values()) for each in guesses)
-        for pieces, guess in zip(reversed(kept), reversed(guesses), strict=True):
-            while total > self._seconds and pieces:
-                dearest = max(reversed(pieces), key=guess.__getitem__)
-                pieces.remove(dearest)
-                total -= guess[dearest]
-        return kept
 
     def guess(self, group: Group, piece: Piece) -> float:
         """Seconds that a piece should take, by the step times that are assumed for cards."""
@@ -192,18 +180,22 @@ class Campaign:
 
         if isinstance(piece, StepPiece):
             once = passes([piece.step], piece.writing) * (WRITTEN[piece.writing] if piece.writing else 1)
-            window = once + self._window if self._window else 0.0
+            window = once + self._window if group.energy and self._window else 0.0
             return SETTING_UP + once * (self._rounds + 1) + window
         seconds = 0.0
         for _, job, shared in piece.jobs:
             steps = [each for step in plan_steps(job, shared, piece.refreshes, self._cuts) for each in step.shapes]
             read = passes([each for each in steps if each.phase == "prefill"], None)
             once = read + passes([each for each in steps if each.phase == "decode"], piece.writing)
-            window = max(once, self._window) + SETTING_UP if self._window else 0.0
+            window = max(once, self._window) + SETTING_UP if group.energy and self._window else 0.0
             seconds += (SETTING_UP + once) * (self._plan_rounds + 1) + window
         return seconds
 
-    def _group(self, found: Measured, group: Group, pieces: Sequence[Piece], begun: float) -> None:
+    def _group(self, found: Measured, group: Group) -> None:
+        if not any(self._fits(group, piece) for piece in group.pieces):
+            for piece in group.pieces:
+                self._drop(found, group, piece)
+            return
         self._tell(f"{group.model}, {group.dtype}: loading")
         try:
             engine = group.load()
@@ -213,42 +205,50 @@ class Campaign:
                 why = f"the model cannot be made ready ({in_one_line(error)})"
                 found.failed.append(f"{group.model}, {group.dtype}: {why}")
             self._tell(f"  left out: {why}")
-            for piece in pieces:
+            for piece in group.pieces:
                 found.rows += self._rows(group, piece, {}, why)
             return
         with engine.ready():
-            for piece in pieces:
-                guess = self.guess(group, piece)
-                slower = max(1.0, self._taken / self._guessed) if self._guessed else 1.0
-                if self._clock() - begun + guess * slower > self._seconds:
+            for piece in group.pieces:
+                if self._fits(group, piece):
+                    self._piece(found, group, piece, engine)
+                else:
                     self._drop(found, group, piece)
-                    continue
-                self._tell(f"{group.model}, {group.dtype}: {piece.label}")
-                started = self._clock()
-                outcomes = self._measured(engine, piece)
-                self._taken += self._clock() - started
-                self._guessed += guess
-                rows = self._rows(group, piece, outcomes, None)
-                found.rows += rows
-                for row in rows:
-                    if row.outcome.why_not is not None:
-                        self._tell(f"  left out: {row.outcome.why_not}")
-                        if not row.outcome.memory:
-                            found.failed.append(f"{group.model}, {group.dtype}, {piece.label}: {row.outcome.why_not}")
+                self._advance()
+
+    def _fits(self, group: Group, piece: Piece) -> bool:
+        """Whether the time left should suffice, as the guesses did so far."""
+        slower = self._taken / self._guessed if self._guessed else 1.0
+        return self._clock() - self._begun + self.guess(group, piece) * slower <= self._seconds
+
+    def _piece(self, found: Measured, group: Group, piece: Piece, engine: Engine) -> None:
+        self._tell(f"{group.model}, {group.dtype}: {piece.label}")
+        started = self._clock()
+        outcomes = self._measured(engine, piece, self._window if group.energy else 0.0)
+        rows = self._rows(group, piece, outcomes, None)
+        found.rows += rows
+        if all(row.outcome.why_not is None for row in rows):
+            self._taken += self._clock() - started
+            self._guessed += self.guess(group, piece)
+        for row in rows:
+            if row.outcome.why_not is not None:
+                self._tell(f"  left out: {row.outcome.why_not}")
+                if not row.outcome.memory:
+                    found.failed.append(f"{group.model}, {group.dtype}, {piece.label}: {row.outcome.why_not}")
 
     def _drop(self, found: Measured, group: Group, piece: Piece) -> None:
         found.dropped.append(f"{group.model}, {group.dtype}: {piece.label}")
         found.rows += self._rows(group, piece, {}, "the time did not suffice")
 
-    def _measured(self, engine: Engine, piece: Piece) -> dict[str, Outcome]:
+    def _measured(self, engine: Engine, piece: Piece, window: float) -> dict[str, Outcome]:
         works: dict[str, Callable[[], Work]] = {}
         if isinstance(piece, StepPiece):
             step, writing = piece.step, piece.writing
             works[""] = lambda: ReadStep(engine, step) if writing is None else WriteStep(engine, step, writing)
-            return in_rounds(self._card, works, self._rounds, self._clock, self._window)
+            return in_rounds(self._card, works, self._rounds, self._clock, window)
         for row, job, shared in piece.jobs:
             works[row] = _plan_maker(engine, job, shared, piece, self._cuts)
-        return in_rounds(self._card, works, self._plan_rounds, self._clock, self._window)
+        return in_rounds(self._card, works, self._plan_rounds, self._clock, window)
 
     def _rows(self, group: Group, piece: Piece, outcomes: Mapping[str, Outcome], why_not: str | None) -> list[Row]:
         nothing = Outcome(1, [], [], why_not=why_not)

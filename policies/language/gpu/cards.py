@@ -83,7 +83,8 @@ class CudaCard:
         torch.cuda.set_device(index)
         self.device = torch.device("cuda", index)
         self._properties: Any = torch.cuda.get_device_properties(index)
-        self.sheet = SHEETS.get(self._properties.name)
+        self.sheet: Accelerator | None = SHEETS.get(self._properties.name)
+        self.meter: Meter | None
         self.meter, self.why_no_meter = open_meter(str(self._properties.uuid))
 
     def mark(self) -> torch.cuda.Event:

@@ -19,6 +19,9 @@ from policies.language.gpu.works import Work
 WINDOW: Final = 2.0
 """Seconds over which energy is counted at least: a driver refreshes its counter some ten times a second."""
 
+LONGEST: Final = 160
+"""Characters of an error's line that are kept."""
+
 Clock = Callable[[], float]
 _Name = TypeVar("_Name")
 
@@ -147,5 +150,5 @@ def _energy(card: Card, work: Work, clock: Clock, window: float) -> Energy | Non
 
 
 def in_one_line(error: Exception) -> str:
-    """An error's kind and the first line of what it says."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    """An error's kind and the beginning of the first line of what it says, which a library may draw out to pages."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:LONGEST]}"

@@ -99,6 +99,12 @@ def test_what_fails_otherwise_is_said_in_one_line(card: Any, error: Exception) -
     assert len(found["B"].samples) == 3
 
 
+def test_a_long_error_is_cut(card: Any) -> None:
+    """An error that goes on for pages must not fill the table."""
+    _, found = _rounds(card, "A", {"A": RuntimeError("x" * 5000)}, window=0.0)
+    assert found["A"].why_not == "RuntimeError: " + "x" * 160
+
+
 def test_a_mistake_in_the_code_is_not_hidden(card: Any) -> None:
     """Errors that no device and no model makes are raised."""
     with pytest.raises(KeyError):
