@@ -31,7 +31,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	@set -e; for script in benchmarks/*.py; do name=$$(basename $$script .py); \
-		case $$name in _*) continue;; esac; \
+		case $$name in _*) continue;; \
+			gpu_*) $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
+				{ echo "== $$name: skipped, no CUDA device is here"; continue; };; esac; \
 		echo "== $$name"; $(BIN)/python $$script --json benchmarks/results/$$name.json; done
 
 clean:

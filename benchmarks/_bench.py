@@ -7,7 +7,6 @@ This module knows nothing of what is measured.
 
 import argparse
 import gc
-import json
 import os
 import platform
 import time
@@ -19,6 +18,8 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Column, Table
+
+from benchmarks._files import write_whole
 
 SCHEMA: Final = 1
 PACKAGES: Final = ("numpy", "numba", "scipy", "polars", "lightgbm", "implicit", "simpy")
@@ -127,17 +128,8 @@ def print_machine(console: Console, where: dict[str, Any]) -> None:
 
 def write(name: str, cases: Sequence[Case], where: dict[str, Any], file: Path) -> None:
     """Write the JSON file whole, or not at all."""
-    data = {"schema": SCHEMA, "name": name, "machine": where, "cases": [case.to_json() for case in cases]}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".tmp-{os.getpid()}-{file.name}")
-    try:
-        with temporary.open("w", encoding="utf-8") as out:
-            out.write(json.dumps(data, allow_nan=False, ensure_ascii=False, indent=2) + "\n")
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    cases_of = [case.to_json() for case in cases]
+    write_whole(file, {"schema": SCHEMA, "name": name, "machine": where, "cases": cases_of})
 
 
 def number(value: float) -> str:

@@ -221,6 +221,55 @@ def serving_waterfall() -> str:
     return "\n".join(table)
 
 
+def gpu() -> str:
+    """What was measured on a card: plans and steps, or that nothing was."""
+    file = RESULTS / "gpu_inference.json"
+    if not file.is_file():
+        return "Nothing has been measured on a GPU yet: `benchmarks/results/gpu_inference.json` is not there."
+    data = json.loads(file.read_text(encoding="utf-8"))
+    device = data["device"]
+    plans = ["| plan, lengths | refreshes side by side | writing | GPU-s a refresh | middle half | MFU | J |"]
+    plans.append("|---|---|---|---|---|---|---|")
+    steps = ["| step | ms | middle half | tokens a second | MFU | MBU | J |", "|---|---|---|---|---|---|---|"]
+    for row in data["rows"]:
+        seconds = row["gpu_seconds"]
+        if seconds is None:
+            continue
+        joules = "" if row["joules"] is None else f"{row['joules']:.3g}"
+        if row["kind"] == "plan":
+            half = f"{seconds['q25']:.4g} to {seconds['q75']:.4g}"
+            plans.append(
+                f"| {row['model']}, {row['row']}, {row['plan']} | {row['refreshes_side_by_side']} | {row['writing']} "
+                f"| {seconds['median']:.4g} | {half} | {_of_peak(row['mfu_busy'])} | {joules} |"
+            )
+            continue
+        half = f"{1e3 * seconds['q25']:.4g} to {1e3 * seconds['q75']:.4g}"
+        what = f"reads {row['new']:,}" if row["phase"] == "prefill" else f"writes ({row['writing']})"
+        steps.append(
+            f"| {row['model']}, {row['dtype']}, {what} behind {row['past']:,}, {row['batch']} rows "
+            f"| {1e3 * seconds['median']:.4g} | {half} | {row['tokens_per_second']:,.0f} | {_of_peak(row['mfu'])} "
+            f"| {_of_peak(row['mbu'])} | {joules} |"
+        )
+    left = sum(1 for row in data["rows"] if row["gpu_seconds"] is None)
+    fit = data["fit"]
+    told = f"no step times were fitted ({fit['why_not']})"
+    if fit["coefficients"] is not None:
+        told = (
+            f"step times fitted to these steps are off by {100 * fit['held_out_median_error']:.1f}% (median of "
+            f"{fit['held_out_steps']} held out)"
+        )
+    words = (
+        f"{device['name']}, driver {device['driver'] or 'unknown'}, torch {device['torch']}, "
+        f"{'random' if data['settings']['weights'] == 'random' else 'loaded'} weights; {left} rows were not measured; "
+        f"{told}."
+    )
+    return "\n".join([*plans, "", *steps, "", words])
+
+
+def _of_peak(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}%"
+
+
 def verdict(run: Path) -> str:
     """The verdict of a run as an 80-column terminal shows it."""
     out = StringIO()
@@ -239,7 +288,7 @@ def main() -> None:
     if found := [name for name in DESIGNS if name in measured]:
         blocks |= {"designs": designs(found)}
     blocks |= {"online_retail_replay": replay("online_retail_replay"), "simulator": simulator()}
-    blocks |= {"allocation": allocation(), "allocation_arms": allocation_arms()}
+    blocks |= {"allocation": allocation(), "allocation_arms": allocation_arms(), "gpu_inference": gpu()}
     blocks |= {"serving_designs": serving_designs(), "serving_waterfall": serving_waterfall()}
     if len(sys.argv) > 1:
         blocks["verdict"] = verdict(Path(sys.argv[1]))

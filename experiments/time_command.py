@@ -12,7 +12,13 @@ from experiments.speaking import speaking_plainly
 EXAMPLE: Final = (
     "[bold]Examples[/bold]\n\n"
     "testbed time experiments/configs/cost_v1_v2.yaml\n\n"
-    "testbed time cost_v1_v2.yaml --set serving.users_a_day=1000000 --set measure=null"
+    "testbed time cost_v1_v2.yaml --set serving.users_a_day=1000000 --set measure=null\n\n"
+    "testbed time cost_v1_v2.yaml --set measure.device=cuda --set measure.gpu.model=qwen3-4b --fit\n\n"
+    "[bold]Step times[/bold]\n\n"
+    "Every modelled figure rests on what one iteration of a card takes. Without --fit that is assumed, or what "
+    "serving.step_time gives, and the output says which. With --fit the steps that were measured on this machine's GPU "
+    "are fitted (a roofline with fixed costs), whole shapes are held out, and their median error stands beside every "
+    "figure that rests on the fit. Steps of a processor are always fitted and judged so, and stand for no card."
 )
 
 
@@ -26,10 +32,18 @@ def time(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override one key, as in serving.peak=3; may be repeated."),
     ] = None,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            "--fit",
+            help="Model this machine's GPU with step times fitted to its measured steps, with their held-out error; "
+            "the same as --set serving.fit=true.",
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Discard an earlier run found in the run directory.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the outcome.")] = False,
 ) -> None:
-    """Tell what designs cost to think: CPU-seconds measured here, accelerators modelled, the report's claims beside.
+    """Tell what designs cost to think: measured here, on a GPU if there is one, and modelled for cards.
 
     A run that is already complete is not repeated: what it found is shown.
     """
@@ -40,7 +54,7 @@ def time(
         from experiments.timing_config import TimingConfig
         from experiments.timing_tables import print_timing
 
-        checked = load_config(config, overrides or ())
+        checked = load_config(config, [*(overrides or ()), *(["serving.fit=true"] if fit else [])])
         if not isinstance(checked, TimingConfig):
             raise UserError(f"{config}: its kind is {checked.kind}; a timing needs kind: timing")
         directory = RunDirectory.open(out, checked.name, checked.resolved, force=force)

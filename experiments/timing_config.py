@@ -72,11 +72,40 @@ class LengthsPlan(Parameters):
 Plan = Annotated[WorldPlan | LengthsPlan, Field(discriminator="kind")]
 
 
+class MeasureGpu(Parameters):
+    """What is measured where there is a CUDA device."""
+
+    model: str = Field(
+        default="qwen3-8b",
+        description="a preset with random weights, as qwen3-0.6b, 4b, 8b or 14b; builtin:tiny; or a folder with "
+        "safetensors weights",
+    )
+    prompts: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+        default=(5158, 21_349), min_length=1, description="tokens read at once"
+    )
+    prompt_rows: tuple[Count, ...] = Field(default=(1, 2, 4), min_length=1, description="rows that read")
+    pasts: tuple[Count, ...] = Field(default=(512, 5158, 21_349), min_length=1, description="tokens before one written")
+    rows: tuple[Count, ...] = Field(default=(1, 4, 16), min_length=1, description="rows that write")
+    refreshes: int = Field(default=1, ge=1, description="users whose plan is worked through side by side")
+    writing: Literal["graph", "eager"] = Field(
+        default="graph", description="whether a plan's writing is recorded as CUDA graphs or launched step by step"
+    )
+    seconds: Positive = Field(default=480.0, description="all may take so long; what does not fit is dropped and named")
+    energy: bool = Field(default=True, description="whether energy is counted, over two seconds or more of each shape")
+
+
 class Measure(Parameters):
     """Steps of a language model, timed on this machine."""
 
-    model: str = Field(default="builtin:tiny", description="builtin:tiny, or a folder with safetensors weights")
-    device: Literal["cpu", "cuda"] = Field(default="cpu", description="the CPU path counts CPU-seconds of one thread")
+    model: str = Field(
+        default="builtin:tiny", description="on the CPU: builtin:tiny, or a folder with safetensors weights"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="cuda measures `gpu` in GPU-seconds, cpu the small model in CPU-seconds of one thread; auto is "
+        "cuda where there is one",
+    )
+    gpu: MeasureGpu = MeasureGpu()
     rounds: int = Field(default=5, ge=3, le=100, description="samples of each shape and plan, after one warm-up")
     prompts: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         default=(32, 128, 512), min_length=1, description="tokens read at once"
@@ -116,6 +145,11 @@ class Serving(Parameters):
     usable_memory: float = Field(default=0.9, gt=0.0, le=1.0, description="share of a card's memory that is used")
     step_time: dict[str, CardStepTime] = Field(
         default_factory=dict, description="by card, where it was measured; assumed coefficients where left out"
+    )
+    fit: bool = Field(
+        default=False,
+        description="whether the card that is measured here gets step times fitted to its own steps; needs a CUDA "
+        "device and the card among `hardware`",
     )
     price: dict[str, CardPrice] = Field(default_factory=dict, description="by card; no cost is told without one")
     link: SharedLink = SharedLink()

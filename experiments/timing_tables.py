@@ -4,13 +4,15 @@ Readable at 80 columns, without colour and without Unicode. Says what ``timing.j
 ratios to the first row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from experiments.timing_card import FITTED
 
 NOTHING = "-"
 
@@ -25,14 +27,19 @@ def print_timing(console: Console, timing: Mapping[str, Any]) -> None:
     _line(console, timing["name"], "bold")
     _plans(console, timing)
     if timing["measured"] is not None:
-        _measured(console, timing)
+        if timing["measured"]["device"] == "cpu":
+            _measured(console, timing)
+        else:
+            _measured_on_card(console, timing)
     _projected(console, timing)
     if timing["paper"] is not None:
-        _paper(console, timing["paper"])
+        _paper(console, timing["paper"], timing["projected"])
 
 
 def error_words(projected: Mapping[str, Any]) -> str:
     """What is known of the error of a modelled figure's step times."""
+    if projected["step_time_source"] == FITTED:
+        return f"step times fitted to this card's own, median error {100 * projected['step_time_error']:.1f}% held out"
     if projected["step_time_error"] is not None:
         return f"step times as the config gives them, median error {100 * projected['step_time_error']:.1f}%"
     if projected["step_time_source"] == "given":
@@ -98,9 +105,68 @@ def _measured(console: Console, timing: Mapping[str, Any]) -> None:
         console,
         f"{measured['refreshes_side_by_side']} users side by side; step times fitted in {fit['form']} form, median "
         f"error {100 * fit['held_out_median_error']:.1f}% on {fit['held_out_shapes']} of {fit['shapes']} shapes held "
-        "out. CPU-seconds of a tiny model: no GPU figure follows from them.",
+        f"out. {measured['why']}: CPU-seconds of a small model, from which no GPU figure follows.",
         "dim",
     )
+
+
+def _measured_on_card(console: Console, timing: Mapping[str, Any]) -> None:
+    measured, fit, card = timing["measured"], timing["measured"]["fit"], timing["measured"]["card"]
+    console.print()
+    title = f"Measured on {card['name']}: {measured['model']}, {measured['dtype']}, {measured['weights']} weights"
+    _line(console, title, "bold")
+    base, rows = timing["base"], measured["rows"]
+    table = _table(
+        "plan", "refresh of", "GPU-s\nbusy", "GPU-s\nheld", f"to\n{base}", "MFU\nbusy", "MFU\nheld", "MBU\nwrite", "J"
+    )
+    bases = {row["plan"]: row["gpu_seconds"] for row in rows if row["row"] == base}
+    for row in rows:
+        spread, first = row["gpu_seconds"], bases.get(row["plan"])
+        if spread is None:
+            continue
+        table.add_row(
+            _text(row["plan"]),
+            _text(row["row"]),
+            _short(spread["median"]),
+            _short(row["gpu_seconds_provisioned"]["median"]),
+            f"x{spread['median'] / first['median']:.2f}" if first else NOTHING,
+            _percent(row["mfu_busy"]),
+            _percent(row["mfu_provisioned"]),
+            _percent(row["mbu_decode"]),
+            NOTHING if row["joules"] is None else _short(row["joules"]),
+        )
+    if table.row_count:
+        console.print(table)
+    for row in rows:
+        if row["gpu_seconds"] is None:
+            _line(console, f"plan {row['plan']}, {row['row']}: not measured, {row['why_not']}", "dim")
+        elif row["cost_per_1000_refreshes"] is not None:
+            cost = f"{_short(row['cost_per_1000_refreshes'])} {row['currency']} a 1,000, price of {row['price_at']}"
+            _line(console, f"plan {row['plan']}, {row['row']}: {cost}", "dim")
+    left_out = [each for each in measured["steps"] if each["why_not"] is not None]
+    for step in left_out:
+        where = f"{step['new']} tokens behind {step['past']}, {step['batch']} rows"
+        _line(console, f"step of {where}: not measured, {step['why_not']}", "dim")
+    told = f"No step times are fitted ({fit['why_not']}), so those of modelled cards are assumed or given"
+    if fit["coefficients"] is not None:
+        told = (
+            f"Step times fitted in {fit['coefficients']['form']} form, median error "
+            f"{100 * fit['held_out_median_error']:.1f}% on {fit['held_out_steps']} of {len(fit['steps'])} shapes held "
+            "out"
+        )
+        off = [row["modelled_error"] for row in rows if row.get("modelled_error") is not None]
+        if off:
+            told += f", whole plans off by {100 * min(off):+.1f}% to {100 * max(off):+.1f}%"
+    _line(
+        console,
+        f"{measured['refreshes_side_by_side']} refreshes side by side. Busy counts the phases, held all until the last "
+        f"token; useful operations are counted causally. {told}.",
+        "dim",
+    )
+
+
+def _percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{100 * share:.1f}%"
 
 
 def _projected(console: Console, timing: Mapping[str, Any]) -> None:
@@ -163,7 +229,7 @@ def _promise(slo: Mapping[str, Any]) -> str:
     return f"{', '.join(bounds)} for {100 * slo['share']:g}%"
 
 
-def _paper(console: Console, paper: Mapping[str, Any]) -> None:
+def _paper(console: Console, paper: Mapping[str, Any], projected: Sequence[Mapping[str, Any]]) -> None:
     by_hardware = paper["by_hardware"]
     console.print()
     _line(
@@ -181,7 +247,17 @@ def _paper(console: Console, paper: Mapping[str, Any]) -> None:
             first["claim"],
         )
     console.print(table)
-    _line(console, "The modelled ratios leave out disaggregation and fp8, which `all together` has below.", "dim")
+    known = {
+        name: next(error_words(row) for row in projected if row["hardware"] == name and row["plan"] == paper["plan"])
+        for name in by_hardware
+    }
+    _line(
+        console,
+        "The modelled ratios leave out disaggregation and fp8, which `all together` has below. "
+        + "; ".join(f"{name}: {words}" for name, words in known.items())
+        + ".",
+        "dim",
+    )
     for name, each in by_hardware.items():
         console.print()
         _line(console, f"What each saving is worth alone, modelled on {name}", "bold")
@@ -195,6 +271,7 @@ def _paper(console: Console, paper: Mapping[str, Any]) -> None:
                 f"{100 * bar['projected_busy_saved']:.0f}%",
             )
         console.print(bars)
+        _line(console, known[name], "dim")
     console.print()
     _line(console, paper["explains"])
 

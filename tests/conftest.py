@@ -1,6 +1,9 @@
-"""What holds for every test: nothing is kept outside of the test's own folders."""
+"""What holds for every test: nothing is kept outside of the test's own folders. And a processor in a card's place."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,3 +14,76 @@ def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     import os
 
     os.environ["RECGPT_TESTBED_CACHE"] = str(Path(tmp_path_factory.mktemp("cache")))
+
+
+class ProcessorMeter:
+    """A counter of energy that goes up by a watt."""
+
+    driver = None
+
+    def joules(self) -> float:
+        """A joule a second."""
+        return time.monotonic()
+
+    def reading(self) -> dict[str, int | None]:
+        """One clock that is known and one that is not."""
+        return {"sm_mhz": 1000, "watts": None}
+
+
+class ProcessorCard:
+    """A processor, asked as a card is; its log holds what it was asked.
+
+    Nothing is faked about it: passes run, a stopwatch times them, and no step is recorded. What it takes says nothing
+    of an accelerator; it has an H200's sheet so that shares are counted.
+    """
+
+    def __init__(self) -> None:
+        import torch
+
+        from simulator.serving.hardware import H200
+
+        self.device = torch.device("cpu")
+        self.sheet: Any = H200
+        self.meter: ProcessorMeter | None = ProcessorMeter()
+        self.why_no_meter = None
+        self.log: list[str] = []
+
+    def mark(self) -> float:
+        """Now."""
+        self.log.append("mark")
+        return time.perf_counter()
+
+    def seconds(self, begin: float, end: float) -> float:
+        """Between two moments."""
+        assert self.log[-1] != "mark", "the device must have been waited for"
+        return end - begin
+
+    def synchronise(self) -> None:
+        """Nothing is ever outstanding."""
+        self.log.append("synchronise")
+
+    def record(self, step: Callable[[], object]) -> Callable[[], object]:
+        """The step itself."""
+        self.log.append("record")
+        return step
+
+    def begin_peak(self) -> None:
+        """Memory is not counted."""
+
+    def peak_bytes(self) -> int:
+        """Something that is there."""
+        return 1
+
+    def free(self) -> None:
+        """Nothing is held."""
+        self.log.append("free")
+
+    def describe(self) -> dict[str, Any]:
+        """A processor."""
+        return {"kind": "cpu", "name": "processor", "driver": None, "torch": "here", "sheet": {"name": "h200"}}
+
+
+@pytest.fixture
+def processor_card() -> ProcessorCard:
+    """A processor in a card's place."""
+    return ProcessorCard()

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import Result
 from rich.console import Console
 from typer.testing import CliRunner
 
-from experiments import timing
+from experiments import timing, timing_card, timing_processor
 from experiments.cli import app
+from experiments.timing_card import FITTED
 from experiments.timing_tables import error_words, print_timing
-from policies.language.timing import StepShape, Timed, told_seconds
+from policies.language.steps import StepShape, Timed, told_seconds
+from policies.language.timing import CPU
+from simulator.serving.hardware import FP32
 from simulator.serving.steptime import StepTime
 
 SMALL = """
@@ -57,10 +61,11 @@ def _steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Steps take what a formula says, since a busy machine's would not always do for a fit."""
 
     def told(language: Any, shapes: Sequence[StepShape], rounds: int, *_: Any, **__: Any) -> dict[StepShape, Timed]:
-        seconds = told_seconds(language.shape, TRUTH, shapes)
+        seconds = told_seconds(language.shape, TRUTH, shapes, CPU, FP32)
         return {shape: Timed((each,) * rounds) for shape, each in zip(shapes, seconds, strict=True)}
 
-    monkeypatch.setattr(timing, "time_steps", told)
+    monkeypatch.setattr(timing_processor, "time_steps", told)
+    monkeypatch.setattr(timing_card.torch.cuda, "is_available", lambda: False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     Path("small.yaml").write_text(SMALL, encoding="utf-8")
@@ -159,17 +164,22 @@ def test_what_is_known_of_an_error_is_said() -> None:
     """A measured error is a percentage, an unknown one is called unknown, and assumed is called assumed."""
     words = [
         error_words({"step_time_error": error, "step_time_source": source})
-        for error, source in ((0.04, "given"), (None, "given"), (None, "assumed"))
+        for error, source in ((0.04, "given"), (None, "given"), (None, "assumed"), (0.03, FITTED))
     ]
     assert "4.0%" in words[0]
     assert "unknown" in words[1]
     assert "assumed, not measured" in words[2]
+    assert words[3] == "step times fitted to this card's own, median error 3.0% held out"
 
 
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("measure.device=cuda", "use cpu, which measures the tiny model in CPU-seconds"),
+        (
+            "measure.device=cuda",
+            "no CUDA device is here; use cpu or auto, which measure the small model in CPU-seconds",
+        ),
+        ("serving.fit=true", "a processor's steps stand for none; measure on a CUDA device"),
         ("serving.usable_memory=0.1", "GiB are lacking"),
         ("serving.slo.job=0.01", "serving.slo: kept for 0.0% of jobs"),
         ("serving.hardware=[h300]", "known are a100, h100, h20, h200"),
@@ -179,8 +189,9 @@ def test_what_is_known_of_an_error_is_said() -> None:
         ("kind=training", "unknown key"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(override: str, line: str) -> None:
+def test_mistakes_are_one_line_and_exit_code_2(override: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the user can put right is said in one line, without a traceback."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     few = ["--set", "measure.behind=[0]", "--set", "measure.prompt_rows=[1]", "--set", "measure.pasts=[8]"]
     result = _run("small.yaml", "--quiet", "--set", override, *(few if override == "measure.prompts=[8]" else []))
     assert result.exit_code == 2, result.output
