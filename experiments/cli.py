@@ -15,7 +15,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from experiments.analyze_command import EXAMPLE as ANALYZE_EXAMPLE
+from experiments.analyze_command import analyze
 from experiments.cache_command import cache_app
+from experiments.power_command import EXAMPLE as POWER_EXAMPLE
+from experiments.power_command import power
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
 from experiments.time_command import EXAMPLE, time
@@ -48,6 +52,8 @@ app.add_typer(cache_app, name="cache")
 app.command(name="time", epilog=EXAMPLE)(time)
 app.command(name="record", epilog=RECORD_EXAMPLE)(record)
 app.command(name="convert", epilog=CONVERT_EXAMPLE)(convert)
+app.command(name="analyze", epilog=ANALYZE_EXAMPLE)(analyze)
+app.command(name="power", epilog=POWER_EXAMPLE)(power)
 
 
 class Kind(StrEnum):

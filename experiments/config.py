@@ -18,6 +18,7 @@ import holidays
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from allocation.settings import Allocation, ExposureAllocation, NoAllocation
+from experiments.analysis_config import Analysis
 from experiments.serving_config import PlatformServing
 from metrics.definitions import resolve
 from metrics.offline_definitions import offline_metric
@@ -28,7 +29,6 @@ from simulator.parameters import BehaviourParameters, Parameters
 from simulator.taxonomy import OCCASIONS, load_taxonomy
 
 Scenario = Literal["item", "feed"]
-Correction = Literal["holm", "benjamini_hochberg", "none"]
 
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SHARE_TOLERANCE: Final = 1e-9
@@ -252,33 +252,6 @@ class Page(Parameters):
     slots: int = Field(default=10, ge=1, le=50, description="items on a page")
 
 
-class Analysis(Parameters):
-    """How the arms are compared."""
-
-    metrics: tuple[str, ...] = Field(
-        default=("ctr", "ipv", "atc", "gmv", "tv"), min_length=1, description="metrics of the scorecard"
-    )
-    primary: str = Field(default="ctr", validate_default=True, description="the metric that decides; one of `metrics`")
-    control: str | None = Field(default=None, description="the arm the others are held against; the first if left out")
-    alpha: float = Field(default=0.05, gt=0.0, lt=0.5, description="two-sided level of the tests")
-    cuped: bool = Field(default=True, description="adjust for the warm-up days (Deng et al. 2013)")
-    correction: Correction = Field(default="holm", description="for several metrics and arms tested at once")
-
-    @field_validator("metrics")
-    @classmethod
-    def _known_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        resolve(names)
-        return names
-
-    @field_validator("primary")
-    @classmethod
-    def _primary_listed(cls, primary: str, info: ValidationInfo) -> str:
-        metrics = info.data.get("metrics")
-        if metrics is not None and primary not in metrics:
-            raise ValueError(f"{primary!r} is not among analysis.metrics ({', '.join(metrics)}); add it there")
-        return primary
-
-
 class ExperimentConfig(Parameters):
     """A closed-loop experiment: users meet their arm's policy, respond, and return or not."""
 
@@ -354,6 +327,10 @@ class ExperimentConfig(Parameters):
                     f"analysis.metrics: {metric.name!r} needs {metric.needs_days} days but horizon.days + "
                     f"horizon.follow_up_days is {watched}; leave it out or lengthen the horizon"
                 )
+        try:
+            self.analysis.sequential.days_of(self.horizon.days)
+        except ValueError as error:
+            raise ValueError(f"analysis.sequential.looks: {error}") from error
         return self
 
     def _check_serving(self) -> None:

@@ -13,15 +13,14 @@ import polars as pl
 from allocation.settings import ExposureAllocation
 from experiments.config import Arm, ExperimentConfig
 from experiments.playing import Phases
+from experiments.run_analysis import analyse, scorecard
 from experiments.serving import ServedArm
 from experiments.serving_results import serving_results
 from experiments.thinking import dated_thinking
 from metrics.balance import warmup_balance
 from metrics.daily import daily_effects
 from metrics.definitions import Metric, resolve
-from metrics.effects import compare
 from metrics.srm import sample_ratio
-from metrics.truth import true_effects
 from metrics.user_totals import user_totals
 from policies.registry import policy_class
 from simulator.engine import VisitCount
@@ -73,24 +72,17 @@ def build_results(
     analysis = config.analysis
     control = config.control_name
     treatments = [arm for arm in config.arms if arm != control]
-    metrics = resolve(analysis.metrics)
+    metrics = scorecard(config)
     days = (phases.experiment_start, phases.experiment_end, phases.follow_up_end)
     totals = user_totals(played.user_days, *days, metrics)
     exposed = {arm: int((totals["arm"] == arm).sum()) for arm in config.arms}
     ratio = sample_ratio(exposed, {name: arm.share for name, arm in config.arms.items()})
-    comparisons = [
-        comparison.to_json()
-        for comparison in compare(
-            totals, control, treatments, metrics, analysis.alpha, analysis.cuped, analysis.correction
-        )
-    ]
+    under_arm = None
+    if played.under_arm is not None:
+        under_arm = {arm: pl.concat([played.warmup, table]) for arm, table in played.under_arm.items()}
+    verdict = analyse(config, phases, played.user_days, totals, under_arm, ratio.ok, lambda day: _date(world, day))
     daily = daily_effects(played.user_days, control, treatments, metrics, analysis.alpha)
-    truth = _truth(played, days, control, metrics)
     daily_truth = _daily_truth(played, control, metrics)
-    for comparison in comparisons:
-        comparison["truth"] = _with_coverage(
-            truth.get((comparison["metric"], comparison["treatment"])), comparison["ci"]
-        )
     for point in daily:
         point["date"] = _date(world, point["day"])
         point["truth"] = daily_truth.get((point["metric"], point["treatment"], point["day"]))
@@ -122,6 +114,10 @@ def build_results(
             "alpha": analysis.alpha,
             "cuped": analysis.cuped,
             "correction": analysis.correction,
+            "covariates": list(analysis.covariates),
+            "guardrails": dict(analysis.guardrails),
+            "sequential": analysis.sequential.model_dump(mode="json"),
+            "power": analysis.power.model_dump(mode="json"),
         },
         "metrics": {
             m.name: {
@@ -145,7 +141,7 @@ def build_results(
             for name, arm in config.arms.items()
         },
         "srm": {"p_value": ratio.p_value, "ok": ratio.ok},
-        "comparisons": comparisons,
+        **verdict,
         "daily": daily,
         "context": context_strip(config, world, phases),
         "allocation": _allocation(world, played),
@@ -198,17 +194,6 @@ def _date(world: World, day: int) -> str:
 def _totals(user_days: pl.DataFrame, arm: str) -> dict[str, Any]:
     mine = user_days.filter((pl.col("arm") == arm) & (pl.col("phase") == "experiment"))
     return {name: mine[name].sum() for name in TOTALS}
-
-
-def _truth(
-    played: Played, days: tuple[int, int, int], control: str, metrics: tuple[Metric, ...]
-) -> dict[tuple[str, str], dict[str, float | None]]:
-    if played.under_arm is None:
-        return {}
-    totals = {
-        arm: user_totals(pl.concat([played.warmup, table]), *days, metrics) for arm, table in played.under_arm.items()
-    }
-    return true_effects(totals, control, metrics)
 
 
 def _allocation(world: World, played: Played) -> dict[str, Any] | None:
@@ -295,13 +280,6 @@ def _frontier(config: ExperimentConfig, played: Played, days: tuple[int, int, in
             {"arm": arm, **values(table)} for arm, table in played.under_arm.items() if arm != config.frontier.arm
         ],
     }
-
-
-def _with_coverage(truth: dict[str, float | None] | None, ci: list[float] | None) -> dict[str, Any] | None:
-    if truth is None or truth["effect"] is None:
-        return None
-    covered = None if ci is None else bool(ci[0] <= truth["effect"] <= ci[1])
-    return {"effect": truth["effect"], "lift": truth["lift"], "covered": covered}
 
 
 def _daily_truth(

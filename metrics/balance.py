@@ -32,7 +32,7 @@ def warmup_balance(
         ``None`` where a covariate does not vary or an arm has fewer than 2 users.
     """
     columns = dict.fromkeys(
-        column for metric in metrics for column in (metric.covariate, metric.covariate_denominator) if column
+        column for metric in metrics for covariate in metric.covariates for column in covariate if column
     )
     covariates = [_as_metric(column) for column in columns]
     if not covariates:

@@ -5,7 +5,7 @@ Knows the column names of a user's totals. Does not know how they are summed, no
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 ADDITIVE_COLUMNS: Final = (
     "sessions",
@@ -25,6 +25,18 @@ ACTIVE_DAYS_BEFORE: Final = "active_days_before"
 """The covariate of the metrics of return: the number of warm-up days on which the user came."""
 
 
+class Covariate(NamedTuple):
+    """What was known of a user before the arms parted: a column, or two whose sums are divided.
+
+    Attributes:
+        numerator: a column of the users' totals.
+        denominator: a column of the users' totals, ``None`` where the covariate is the numerator alone.
+    """
+
+    numerator: str
+    denominator: str | None = None
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric. The unit of analysis is always the user, the unit that was randomised.
@@ -35,11 +47,10 @@ class Metric:
         unit: what one unit of its value is.
         formula: the definition in words and signs.
         kind: ``ratio``: sum over users of ``numerator`` divided by the sum over users of ``denominator``;
-            ``mean``: mean over users of ``numerator``.
+            ``mean``: mean over users of ``numerator``; ``proportion``: the same of a column of 0 and 1.
         numerator: a column of the users' totals.
-        denominator: a column of the users' totals, ``None`` for a mean.
-        covariate: the warm-up column that CUPED may use beside the numerator; ``None`` where none is allowed.
-        covariate_denominator: the warm-up column beside the denominator, ``None`` for a mean.
+        denominator: a column of the users' totals, ``None`` unless it is a ratio.
+        covariates: what CUPED may use; empty where nothing is allowed.
         higher_is_better: whether a rise is good news.
         window: for a metric of return, the days after exposure it looks at, first included, last excluded;
             day 0 is the day of exposure.
@@ -50,11 +61,10 @@ class Metric:
     title: str
     unit: str
     formula: str
-    kind: Literal["ratio", "mean"]
+    kind: Literal["ratio", "mean", "proportion"]
     numerator: str
     denominator: str | None = None
-    covariate: str | None = None
-    covariate_denominator: str | None = None
+    covariates: tuple[Covariate, ...] = ()
     higher_is_better: bool = True
     window: tuple[int, int] | None = None
     window_value: Literal["days", "any"] = "days"
@@ -74,8 +84,7 @@ def _ratio(name: str, title: str, unit: str, numerator: str, denominator: str) -
         kind="ratio",
         numerator=numerator,
         denominator=denominator,
-        covariate=f"{numerator}_before",
-        covariate_denominator=f"{denominator}_before",
+        covariates=(Covariate(f"{numerator}_before", f"{denominator}_before"),),
     )
 
 
@@ -87,7 +96,7 @@ def _sum(name: str, title: str, unit: str, formula: str) -> Metric:
         formula=f"{formula}, a user over the experiment",
         kind="mean",
         numerator=name,
-        covariate=f"{name}_before",
+        covariates=(Covariate(f"{name}_before"),),
     )
 
 
@@ -99,7 +108,7 @@ def _lifetime(days: int) -> Metric:
         formula=f"active days among days 0 to {days - 1} after exposure, a user",
         kind="mean",
         numerator=f"lt{days}",
-        covariate=ACTIVE_DAYS_BEFORE,
+        covariates=(Covariate(ACTIVE_DAYS_BEFORE),),
         window=(0, days),
     )
 
@@ -112,7 +121,7 @@ def _retention(days: int) -> Metric:
         formula=f"share of users active on any of days {days - 6} to {days} after exposure",
         kind="mean",
         numerator=f"retention_{days}",
-        covariate=ACTIVE_DAYS_BEFORE,
+        covariates=(Covariate(ACTIVE_DAYS_BEFORE),),
         window=(days - 6, days + 1),
         window_value="any",
     )

@@ -1,25 +1,23 @@
-"""The comparisons of an experiment: each metric, each treatment against the control, corrected as one family.
+"""The comparisons of an experiment: each metric, each treatment against the control, corrected by families.
 
 Knows users' totals, CUPED and multiplicity. Does not know where totals come from, nor what is true.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal, get_args
+from typing import Any, Literal
 
 import polars as pl
-from statsmodels.stats.multitest import multipletests
 from tea_tasting.aggr import Aggregates
 
 from metrics.definitions import Metric
-from metrics.estimates import Estimate, arm_aggregates, check_alpha, estimate, finite
+from metrics.estimates import Estimate, arm_aggregates, check_alpha, columns_of, estimate, finite
+from metrics.multiplicity import Correction, adjusted
 
-Correction = Literal["holm", "benjamini_hochberg", "none"]
-
-_STATSMODELS: Final = {"holm": "holm", "benjamini_hochberg": "fdr_bh"}
+Role = Literal["primary", "secondary", "guardrail"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison(Estimate):
     """One metric in one treatment arm against the control arm: an estimate with its place in the family.
 
@@ -27,13 +25,18 @@ class Comparison(Estimate):
         metric: the metric's name.
         control: the control arm.
         treatment: the treatment arm.
-        p_adjusted: the p-value corrected for all comparisons of the family; ``None`` where not tested.
+        role: what the metric is for. Guardrails are a family of their own.
+        p_sequential: the p-value that may be read at the planned looks; ``None`` where there was but one look.
+        p_adjusted: corrected for all comparisons of the family, that of the looks where there is one; ``None`` where
+            not tested.
     """
 
     metric: str
     control: str
     treatment: str
-    p_adjusted: float | None
+    role: Role
+    p_sequential: float | None = None
+    p_adjusted: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The comparison in JSON's own types; numbers that JSON cannot write are null."""
@@ -49,6 +52,9 @@ class Comparison(Estimate):
             "lift_ci": _pair(self.lift_ci),
             "p_value": finite(self.p_value),
             "p_adjusted": finite(self.p_adjusted),
+            "p_sequential": finite(self.p_sequential),
+            "role": self.role,
+            "std_error": finite(self.std_error),
             "method": self.method,
             "variance_reduction": finite(self.variance_reduction),
             "users": {self.control: self.users_control, self.treatment: self.users_treatment},
@@ -63,6 +69,9 @@ def compare(
     alpha: float,
     cuped: bool,
     correction: Correction,
+    primary: str | None = None,
+    guardrails: Collection[str] = (),
+    sequential: Mapping[tuple[str, str], float] | None = None,
 ) -> list[Comparison]:
     """Compare every treatment with the control on every metric.
 
@@ -77,8 +86,10 @@ def compare(
         metrics: what to compare.
         alpha: 1 - the confidence level of the intervals, which are not corrected for multiplicity.
         cuped: adjust by the warm-up.
-        correction: of the p-values over all (metric, treatment) pairs that have one: Holm's family-wise error
-            rate, Benjamini and Hochberg's false discovery rate, or none.
+        correction: of the p-values over all (metric, treatment) pairs of a family that have one.
+        primary: the metric that decides; it is in one family with the secondary ones.
+        guardrails: metrics that must not get worse, a family of their own.
+        sequential: p-values by (metric, treatment) of what was read at several looks.
 
     Returns:
         One comparison for each metric and treatment, in that order.
@@ -91,9 +102,12 @@ def compare(
     present = set(totals["arm"].unique())
     # Metrics that look at the same users share one pass over the table.
     aggregates: dict[str, Mapping[str, Aggregates]] = {}
-    for days in {metric.needs_days for metric in metrics}:
-        sharing = [metric for metric in metrics if metric.needs_days == days]
-        rows = totals.drop_nulls([metric.numerator for metric in sharing])
+    groups: dict[tuple[str, ...], list[Metric]] = {}
+    for metric in metrics:
+        gaps = tuple(column for column in columns_of(metric, cuped) if totals[column].null_count())
+        groups.setdefault(gaps, []).append(metric)
+    for with_gaps, sharing in groups.items():
+        rows = totals.drop_nulls(with_gaps) if with_gaps else totals
         read = arm_aggregates(rows, arms, sharing, cuped)
         aggregates |= {metric.name: read for metric in sharing}
 
@@ -107,27 +121,40 @@ def compare(
                 reason = f"no user was observed {metric.needs_days} days; lengthen horizon.days or follow_up_days"
                 found = replace(found, method=reason)
             comparisons.append(
-                Comparison(metric=metric.name, control=control, treatment=treatment, p_adjusted=None, **asdict(found))
+                Comparison(
+                    metric=metric.name,
+                    control=control,
+                    treatment=treatment,
+                    role=_role(metric.name, primary, guardrails),
+                    p_sequential=(sequential or {}).get((metric.name, treatment)),
+                    **asdict(found),
+                )
             )
     return corrected(comparisons, correction)
 
 
 def corrected(comparisons: Sequence[Comparison], correction: Correction) -> list[Comparison]:
-    """The same comparisons with their p-values corrected as one family; those without one stay without.
+    """The same comparisons with their p-values corrected, guardrails apart from the others.
 
     Raises:
         ValueError: if the correction is unknown.
     """
-    if correction not in get_args(Correction):
-        raise ValueError(f"correction: {correction!r} (choose from {', '.join(get_args(Correction))})")
-    p_values = [comparison.p_value for comparison in comparisons if comparison.p_value is not None]
-    if not p_values or correction == "none":
-        return [replace(comparison, p_adjusted=comparison.p_value) for comparison in comparisons]
-    adjusted = iter(multipletests(p_values, method=_STATSMODELS[correction])[1])
-    return [
-        comparison if comparison.p_value is None else replace(comparison, p_adjusted=float(next(adjusted)))
-        for comparison in comparisons
-    ]
+    found: dict[int, float | None] = {}
+    for guarding in (False, True):
+        family = [place for place, each in enumerate(comparisons) if (each.role == "guardrail") == guarding]
+        p_values = [_deciding(comparisons[place]) for place in family]
+        found |= zip(family, adjusted(p_values, correction), strict=True)
+    return [replace(each, p_adjusted=found[place]) for place, each in enumerate(comparisons)]
+
+
+def _deciding(comparison: Comparison) -> float | None:
+    return comparison.p_value if comparison.p_sequential is None else comparison.p_sequential
+
+
+def _role(metric: str, primary: str | None, guardrails: Collection[str]) -> Role:
+    if metric in guardrails:
+        return "guardrail"
+    return "primary" if metric == primary else "secondary"
 
 
 def _pair(interval: tuple[float, float] | None) -> list[float | None] | None:

@@ -1,32 +1,29 @@
 """One metric, two arms: difference, interval and p-value from the arms' means, variances and covariances.
 
-The delta method for ratios is Deng, Knoblich and Lu (2018), "Applying the Delta Method in Metric Analytics";
-CUPED is Deng, Xu, Kohavi and Walker (2013), "Improving the Sensitivity of Online Controlled Experiments by
-Utilizing Pre-Experiment Data". tea-tasting computes both. This module keeps it to the cases it can compute,
-and names the reason in the others. It does not know families of tests, nor where the users come from.
+The delta method for ratios is Deng, Knoblich and Lu (2018), "Applying the Delta Method in Metric Analytics"; CUPED is
+that of ``cuped``. tea-tasting makes the test of them. This module keeps it to the cases it can compute, and names the
+reason in the others. It does not know families of tests, nor where the users come from.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
-from typing import Final
+from itertools import combinations
 
 import polars as pl
 import tea_tasting as tt
+from scipy.stats import norm
 from tea_tasting.aggr import Aggregates, read_aggregates
 from tea_tasting.metrics.mean import MeanResult
 
+from metrics.cuped import NO_VARIANCE, Moments, UnadjustableError, adjusted_moments, plain_moments
 from metrics.definitions import Metric
+from metrics.proportions import compare_proportions
 
 Interval = tuple[float, float]
 
-# Sums of squares of equal floats come out as about 1e-16 of the squared value, not as 0.
-_NO_VARIANCE: Final = 1e-12
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """What two arms say about one metric.
 
@@ -43,6 +40,8 @@ class Estimate:
         variance_reduction: 1 - variance of the effect with CUPED / without; ``None`` without CUPED.
         users_control: users analysed in the control arm.
         users_treatment: users analysed in the treatment arm.
+        std_error: standard error of the effect; ``None`` if it cannot be tested.
+        log_error: standard error of the logarithm of treatment over control; ``None`` unless both are above 0.
     """
 
     control_value: float | None
@@ -56,6 +55,17 @@ class Estimate:
     variance_reduction: float | None
     users_control: int
     users_treatment: int
+    std_error: float | None = None
+    log_error: float | None = None
+
+    @property
+    def z(self) -> float | None:
+        """The standard normal deviate that is as surprising as the test's statistic, with the sign of the effect."""
+        if self.effect is None or self.p_value is None or not self.std_error:
+            return None
+        if self.p_value > 0.0:
+            return math.copysign(float(norm.isf(self.p_value / 2.0)), self.effect)
+        return self.effect / self.std_error
 
 
 def finite(value: float | None) -> float | None:
@@ -80,9 +90,21 @@ def arm_aggregates(
         metrics: what will be estimated from the aggregates.
         cuped: whether the covariates are needed too.
     """
-    needed = reduce(or_, (_test_of(metric, 0.05, cuped).aggr_cols for metric in metrics))
+    columns = sorted({column for metric in metrics for column in columns_of(metric, cuped)})
+    pairs = tuple(combinations(columns, 2))
     # Arm by arm and not by a parallel group-by, whose float sums may change in the last bit between runs.
-    return {arm: read_aggregates(rows.filter(pl.col("arm") == arm), None, **needed._asdict()) for arm in arms}
+    read = {
+        arm: read_aggregates(
+            rows.filter(pl.col("arm") == arm),
+            None,
+            has_count=True,
+            mean_cols=tuple(columns),
+            var_cols=tuple(columns),
+            cov_cols=pairs,
+        )
+        for arm in arms
+    }
+    return {arm: _with_itself(found) for arm, found in read.items()}
 
 
 def estimate(metric: Metric, control: Aggregates, treatment: Aggregates, alpha: float, cuped: bool) -> Estimate:
@@ -93,7 +115,7 @@ def estimate(metric: Metric, control: Aggregates, treatment: Aggregates, alpha: 
         control: aggregates of the control arm.
         treatment: aggregates of the treatment arm.
         alpha: 1 - the confidence level of the intervals.
-        cuped: adjust by the metric's warm-up covariate where that is possible.
+        cuped: adjust by the metric's covariates where that is possible.
     """
     arms = (control, treatment)
     too_few = next((arm for arm in arms if arm.count() < 2), None)
@@ -102,24 +124,35 @@ def estimate(metric: Metric, control: Aggregates, treatment: Aggregates, alpha: 
         return _untested(arms, values, f"not tested: users in an arm are {too_few.count()}, 2 are needed")
     if control_value is None or treatment_value is None:
         return _untested(arms, values, f"not tested: {metric.denominator} is 0 in an arm")
-    variances = [arm.ratio_var(metric.numerator, metric.denominator) for arm in arms]
-    if max(variances) <= _NO_VARIANCE * max(control_value * control_value, treatment_value * treatment_value):
+    plain = (plain_moments(metric, control), plain_moments(metric, treatment))
+    largest = max(control_value * control_value, treatment_value * treatment_value)
+    varies = max(moments.variance for moments in plain) > NO_VARIANCE * largest
+    # Nobody against everybody: no variance within the arms, and the clearest of differences.
+    if not varies and not (metric.kind == "proportion" and control_value != treatment_value):
         return _untested(arms, values, f"not tested: {metric.numerator} does not vary between users")
-    variance = sum(var / arm.count() for var, arm in zip(variances, arms, strict=True))
 
     words = "ratio of means, delta method" if metric.kind == "ratio" else "difference of means"
-    method, result, reduction = f"{words}, Welch t", None, None
-    if cuped:
-        reduction, obstacle = _variance_reduction(metric, control, treatment, variance)
-        if obstacle is None:
-            result = _analyse(_test_of(metric, alpha, True), control, treatment)
-        if result is not None:
-            method = f"{words}, CUPED from warm-up, Welch t"
-        else:
-            reason = obstacle or "the error is too large beside the adjusted value"
-            method, reduction = f"{method} (CUPED left out: {reason})", None
+    method, result, reduction, moments = f"{words}, Welch t", None, None, plain
+    obstacle = None
+    if cuped and not (metric.kind == "proportion" and not metric.covariates):
+        try:
+            moments, used = adjusted_moments(metric, control, treatment)
+            reduction = 1.0 - _squared_error(moments) / _squared_error(plain)
+            # A test divides by what is left; rounding alone leaves about this much.
+            if 1.0 - reduction <= NO_VARIANCE:
+                raise UnadjustableError("the covariate predicts the metric exactly")
+            result = _test(moments, alpha)
+            if result is None:
+                raise UnadjustableError("the error is too large beside the adjusted value")
+            method = f"{words}, CUPED from warm-up{f' with {used} covariates' if used > 1 else ''}, Welch t"
+        except UnadjustableError as reason:
+            obstacle = f" (CUPED left out: {reason})"
+            result, reduction, moments = None, None, plain
+    if result is None and metric.kind == "proportion":
+        return _proportions(arms, (control_value, treatment_value), plain, alpha, obstacle or "")
     if result is None:
-        result = _analyse(_test_of(metric, alpha, False), control, treatment)
+        method = f"{method}{obstacle or ''}"
+        result = _test(plain, alpha)
     if result is None:
         return _untested(arms, values, "not tested: the error is too large beside the value")
 
@@ -136,55 +169,68 @@ def estimate(metric: Metric, control: Aggregates, treatment: Aggregates, alpha: 
         variance_reduction=reduction,
         users_control=int(control.count()),
         users_treatment=int(treatment.count()),
+        std_error=math.sqrt(_squared_error(moments)),
+        log_error=_log_error(moments) if has_lift else None,
     )
 
 
-def _test_of(metric: Metric, alpha: float, cuped: bool) -> tt.RatioOfMeans:
-    return tt.RatioOfMeans(
-        metric.numerator,
-        metric.denominator,
-        metric.covariate if cuped else None,
-        metric.covariate_denominator if cuped else None,
-        alternative="two-sided",
-        confidence_level=1.0 - alpha,
-        equal_var=False,
-        use_t=True,
-    )
+def columns_of(metric: Metric, cuped: bool) -> list[str]:
+    """Columns of the totals that a metric is computed from."""
+    covariates = metric.covariates if cuped else ()
+    both = ((metric.numerator, metric.denominator), *covariates)
+    return [column for pair in both for column in pair if column is not None]
 
 
-def _analyse(test: tt.RatioOfMeans, control: Aggregates, treatment: Aggregates) -> MeanResult | None:
-    """The library's result; ``None`` where its relative interval overflows or a variance rounds below 0."""
+def _with_itself(found: Aggregates) -> Aggregates:
+    """The same, knowing that a column's covariance with itself is its variance; two ratios may share a column."""
+    itself = {(column, column): variance for column, variance in found.var_.items()}
+    return Aggregates(found.count_, found.mean_, found.var_, {**found.cov_, **itself})
+
+
+def _test(moments: tuple[Moments, Moments], alpha: float) -> MeanResult | None:
+    """The library's Welch test; ``None`` where its relative interval overflows or a variance rounds below 0."""
+    test = tt.Mean("value", confidence_level=1.0 - alpha, alternative="two-sided", equal_var=False, use_t=True)
+    control, treatment = (Aggregates(m.count, {"value": m.value}, {"value": m.variance}) for m in moments)
     try:
         return test.analyze_aggregates(control, treatment)
     except (OverflowError, ValueError):
         return None
 
 
-def _variance_reduction(
-    metric: Metric, control: Aggregates, treatment: Aggregates, plain_variance: float
-) -> tuple[float | None, str | None]:
-    """1 - variance of the effect with CUPED / without; or ``None`` and what stands in CUPED's way."""
-    numerator, denominator = metric.covariate, metric.covariate_denominator
-    if numerator is None:
-        return None, "the metric has no covariate"
-    if min(control.mean(denominator), treatment.mean(denominator)) <= 0.0:
-        return None, f"{denominator} is 0 in an arm"
-    pooled = control + treatment
-    value = pooled.mean(numerator) / pooled.mean(denominator)
-    spread = pooled.ratio_var(numerator, denominator)
-    if spread <= _NO_VARIANCE * value * value:
-        return None, f"{numerator} does not vary between users"
-    columns = (metric.numerator, metric.denominator, numerator, denominator)
-    slope = pooled.ratio_cov(*columns) / spread
-    explained = sum(
-        (2.0 * slope * arm.ratio_cov(*columns) - slope * slope * arm.ratio_var(numerator, denominator)) / arm.count()
-        for arm in (control, treatment)
+def _proportions(
+    arms: tuple[Aggregates, Aggregates],
+    values: tuple[float, float],
+    moments: tuple[Moments, Moments],
+    alpha: float,
+    note: str,
+) -> Estimate:
+    (control, treatment), (control_value, treatment_value) = arms, values
+    users, others = int(control.count()), int(treatment.count())
+    test = compare_proportions(round(users * control_value), users, round(others * treatment_value), others, alpha)
+    lift = treatment_value / control_value - 1.0 if test.ratio_ci else None
+    return Estimate(
+        control_value=control_value,
+        treatment_value=treatment_value,
+        effect=treatment_value - control_value,
+        ci=test.ci,
+        lift=lift,
+        lift_ci=(test.ratio_ci[0] - 1.0, test.ratio_ci[1] - 1.0) if test.ratio_ci else None,
+        p_value=finite(test.p_value),
+        method=f"difference of proportions, pooled z, Newcombe interval{note}",
+        variance_reduction=None,
+        users_control=users,
+        users_treatment=others,
+        std_error=math.sqrt(_squared_error(moments)),
+        log_error=_log_error(moments) if test.ratio_ci else None,
     )
-    reduction = float(explained / plain_variance)
-    # A test divides by what is left; rounding alone leaves about this much.
-    if 1.0 - reduction <= _NO_VARIANCE:
-        return None, "the covariate predicts the metric exactly"
-    return reduction, None
+
+
+def _squared_error(moments: tuple[Moments, Moments]) -> float:
+    return sum(arm.variance / arm.count for arm in moments)
+
+
+def _log_error(moments: tuple[Moments, Moments]) -> float:
+    return math.sqrt(sum(arm.variance / arm.count / arm.value**2 for arm in moments))
 
 
 def _value(metric: Metric, arm: Aggregates) -> float | None:

@@ -10,7 +10,8 @@ def test_every_metric_can_be_computed_from_the_totals() -> None:
         assert (metric.denominator is None) == (metric.kind == "mean")
         if metric.window is None:
             assert metric.numerator in ADDITIVE_COLUMNS
-            assert metric.covariate == f"{metric.numerator}_before"
+            whole = f"{metric.denominator}_before" if metric.denominator else None
+            assert metric.covariates == ((f"{metric.numerator}_before", whole),)
             assert metric.needs_days == 0
         else:
             assert metric.numerator == name

@@ -18,8 +18,8 @@ def test_estimates_are_those_of_a_whole_tea_tasting_experiment(population: Build
     totals, (metric,) = population(8, 1500), resolve([name])
     aggregates = arm_aggregates(totals, ["control", "treatment"], [metric], cuped)
     found = estimate(metric, aggregates["control"], aggregates["treatment"], 0.1, cuped)
-    covariates = (metric.covariate, metric.covariate_denominator) if cuped else (None, None)
-    test = tt.RatioOfMeans(metric.numerator, metric.denominator, *covariates, confidence_level=0.9)
+    covariate = metric.covariates[0] if cuped else (None, None)
+    test = tt.RatioOfMeans(metric.numerator, metric.denominator, *covariate, confidence_level=0.9)
     whole = tt.Experiment({"metric": test}, variant="arm").analyze(totals, control="control")["metric"]
     assert found.effect == pytest.approx(whole.effect_size)
     assert found.ci == pytest.approx((whole.effect_size_ci_lower, whole.effect_size_ci_upper))
