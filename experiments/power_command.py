@@ -119,7 +119,7 @@ def _sentence(found: Mapping[str, Any]) -> str:
     days = primary["days_needed"]
     return (
         f"{columns} As planned, a lift of {target} on {primary['title']} is noticed with a chance of "
-        f"{primary['power']:.0%}. A chance of {wanted} needs {words.count(primary['users_needed'])} exposed users, which "
-        f"is {words.number(primary['growth_needed'])} times those at hand"
+        f"{primary['power']:.0%}. A chance of {wanted} needs {words.count(primary['users_needed'])} exposed users, "
+        f"which is {words.number(primary['growth_needed'])} times those at hand"
         f"{f', or {days} days with those' if days else ', or more days than the pilot has'}."
     )

@@ -1,7 +1,7 @@
 """Experiments that randomise more than one unit at once: cities, or cities by the hour (switchback).
 
-What was randomised is what counts: units are summed by cluster, a mean becomes a ratio of two sums over clusters, and the
-delta method with Welch's t over clusters gives the cluster-robust error with the degrees of freedom of few clusters
+What was randomised is what counts: units are summed by cluster, a mean becomes a ratio of two sums over clusters, and
+the delta method with Welch's t over clusters gives the cluster-robust error with the degrees of freedom of few clusters
 (Donner and Klar 2000, "Design and Analysis of Cluster Randomization Trials", chapter 6; Cameron and Miller 2015, "A
 practitioner's guide to cluster-robust inference", section VI, on few clusters). Knows units and their clusters.
 """
@@ -15,8 +15,7 @@ import polars as pl
 from metrics.definitions import Covariate, Metric
 
 FEWEST: Final = 5
-"""Clusters of an arm below which no error can be trusted: a t with fewer than about eight degrees of freedom rests on the
-normality of so few sums."""
+"""Clusters of an arm below which no error can be trusted: the t then rests on the normality of so few sums."""
 _UNITS: Final = "units of the cluster"
 
 

@@ -1,10 +1,11 @@
 """The effect in parts: by what users are, and by what the day was like, with tests of whether it differs.
 
-Two kinds of split. Traits of users that were known before the arms parted divide the users, and the effect is estimated in
-each group as for all. Contexts divide visits: the same user comes on rainy and on dry days, so each user's sums are taken
-over the days of the context, the metric is a ratio of two sums over users, and the difference between two contexts counts
-that both come from the same users (delta method). A context is as it is whatever the arm does, but who comes in it is not
-from the second day on: an effect in a context is one on the visits that were made in it. Knows sums by user.
+Two kinds of split. Traits of users that were known before the arms parted divide the users, and the effect is estimated
+in each group as for all. Contexts divide visits: the same user comes on rainy and on dry days, so each user's sums are
+taken over the days of the context, the metric is a ratio of two sums over users, and the difference between two
+contexts counts that both come from the same users (delta method). A context is as it is whatever the arm does, but who
+comes in it is not from the second day on: an effect in a context is one on the visits that were made in it. Knows sums
+by user.
 """
 
 import math
@@ -84,7 +85,8 @@ def by_context(
         alpha: 1 - the confidence level.
 
     Returns:
-        Estimates by context, and the test on the difference of the log ratios; ``None`` where one of them does not exist.
+        Estimates by context, and the test on the difference of the log ratios; ``None`` where one of them does not
+        exist.
 
     Raises:
         ValueError: if the metric is no ratio.
@@ -142,6 +144,22 @@ def as_rows(
         }
         for level, found in levels.items()
     ]
+
+
+def interaction_row(
+    dimension: str, metric: str, treatment: str, conditioned_on: str, found: Interaction | None
+) -> dict[str, Any]:
+    """A test of difference in JSON's own types, not yet corrected."""
+    return {
+        "dimension": dimension,
+        "metric": metric,
+        "treatment": treatment,
+        "conditioned_on": conditioned_on,
+        "statistic": found.statistic if found else None,
+        "degrees": found.degrees if found else None,
+        "p_value": found.p_value if found else None,
+        "p_adjusted": None,
+    }
 
 
 def levels_of(values: npt.ArrayLike, names: Sequence[str]) -> list[str]:

@@ -1,8 +1,8 @@
 """How long users stay: time until they are gone, by Kaplan and Meier, and the log-rank test between arms.
 
 Nobody sees a user leave. A user counts as gone when no visit came for so many days, at the end of those days, whatever
-follows; users whose silence is shorter when the observation ends are censored there (Kaplan and Meier 1958; Mantel 1966).
-All from statsmodels, but the p-value, which it lets underflow to 0. Knows days on which users came.
+follows; users whose silence is shorter when the observation ends are censored there (Kaplan and Meier 1958; Mantel
+1966). All from statsmodels, but the p-value, which it lets underflow to 0. Knows days on which users came.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """Does the effect grow or fade from day to day? A trend test for novelty and primacy.
 
 The daily effects are fitted by a line, each day weighted by how precise it is. The same users come on many days, so the
-error of the slope is that of users and not of days: it sums each user's part in all daily effects (delta method; Kohavi,
-Tang and Xu 2020, "Trustworthy Online Controlled Experiments", chapter 3, on novelty and primacy). Who comes on later days
-can differ between arms, so a slope is a reason to look, not a proof. Knows user days.
+error of the slope is that of users and not of days: it sums each user's part in all daily effects (delta method;
+Kohavi, Tang and Xu 2020, "Trustworthy Online Controlled Experiments", chapter 3, on novelty and primacy). Who comes on
+later days can differ between arms, so a slope is a reason to look, not a proof. Knows user days.
 """
 
 import math
