@@ -63,6 +63,11 @@ def number(value: float | None, unit: str = "") -> str:
     return _minus(f"{value:,.{0 if value == int(value) else _decimals(value)}f}")
 
 
+def short(value: float | None) -> str:
+    """A value with up to four significant digits and no zeros after them, as ``15.5``."""
+    return _minus(f"{value:.4g}") if value is not None and known(value) else NOTHING
+
+
 def signed(value: float | None, unit: str = "") -> str:
     """A difference with its sign; in percentage points (``pp``) if the unit is ``share``."""
     if value is None or not known(value):
@@ -144,6 +149,11 @@ def span(ci: Sequence[float | None] | None) -> str:
     return f"{number(ends[0])} to {number(ends[1])}" if ends else NOTHING
 
 
+def place(city: str) -> str:
+    """A city's key for people, as ``New York``."""
+    return city.replace("_", " ").title()
+
+
 def level(alpha: float) -> str:
     """The confidence level that belongs to a significance level, such as ``95%`` to 0.05."""
     return f"{100 * (1 - alpha):.6g}%"
@@ -176,6 +186,11 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             rows.append((name, count(value) if isinstance(value, int | float) else str(value)))
     return rows
+
+
+def listing(parts: Sequence[str]) -> str:
+    """Parts of a sentence, as ``a, b and c``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
 
 
 def params(given: Mapping[str, Any] | None) -> str:
@@ -213,6 +228,24 @@ def decide(results: Mapping[str, Any], comparison: Comparison) -> Decision:
     """The word to show beside a comparison: ``void`` if the users did not fall on the arms as they should."""
     word = _measured(results, comparison)
     return word if word == "not estimable" or results["srm"].get("ok") else "void"
+
+
+def setting(results: Mapping[str, Any]) -> str:
+    """When, on whom and where an experiment was."""
+    horizon, world = results["horizon"], results["world"]
+    if world["kind"] == "table":
+        when = f"{day(horizon['experiment_start'])} to {last_day(horizon['experiment_end'])}, "
+        return f"{when if horizon['experiment_start'] else ''}{count(world['users'])} units of a table"
+    return (
+        f"{day(horizon['experiment_start'])} to {last_day(horizon['experiment_end'])}, {count(world['users'])} users, "
+        f"{count(world['items'])} items, {world['kind']} world"
+    )
+
+
+def decision_sentence(results: Mapping[str, Any], treatment: str) -> str | None:
+    """What to do about a treatment and why; None of results that say nothing of it."""
+    found = next((row for row in results.get("decisions") or () if row["treatment"] == treatment), None)
+    return None if found is None else f"Decision: {found['decision']}. {found['reason']}"
 
 
 def treatments(results: Mapping[str, Any]) -> list[str]:
@@ -309,16 +342,16 @@ def _side_sentences(results: Mapping[str, Any], rows: Iterable[Comparison], word
     better = [_brief(results, row) for row, each in others if each == "better"]
     if better:
         also = " as well" if word == "better" else ""
-        sentences.append(f"Significantly better{also}: {_listing(better)}.")
+        sentences.append(f"Significantly better{also}: {listing(better)}.")
     worse = [_brief(results, row) for row, each in others if each == "worse"]
     if worse:
         also = " as well" if word == "worse" else ""
-        sentences.append(f"Significantly worse{also}: {_listing(worse)}.")
+        sentences.append(f"Significantly worse{also}: {listing(worse)}.")
     elif any(each != "not estimable" for _, each in others):
         sentences.append(f"No {'other ' if word == 'worse' else ''}metric got significantly worse.")
     missing = [title(results, row["metric"]) for row, each in others if each == "not estimable"]
     if missing:
-        sentences.append(f"Not estimable: {_listing(missing)}.")
+        sentences.append(f"Not estimable: {listing(missing)}.")
     return sentences
 
 
@@ -339,10 +372,6 @@ def _where(truth: Mapping[str, Any]) -> str:
 
 def _with_unit(value: float, unit_of: str) -> str:
     return signed(value, unit_of) + (f" {unit_of}" if unit_of and unit_of != "share" else "")
-
-
-def _listing(parts: Sequence[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
 
 
 def _decimals(value: float) -> int:
