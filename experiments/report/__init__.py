@@ -1,32 +1,54 @@
 """The report of a run: one HTML file that needs no network and no other file.
 
-Made only from what the run left: ``results.json`` or ``evaluation.json``, and ``manifest.json``. The same
-input gives the same bytes. Does not know how the numbers came about.
+Made only from what the run left: ``results.json`` or ``evaluation.json``, and ``manifest.json``. Says which sections a
+report has and in which order; what stands in a section is a room of its own.
 """
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
-from experiments.report import figures, open_loop, serving, surroundings, thinking, traffic, words
-from experiments.report.drawing import Figure
+from experiments.report import (
+    checks,
+    daily,
+    open_loop,
+    open_loop_figures,
+    scorecard,
+    sequential,
+    serving,
+    surroundings,
+    thinking,
+    traffic,
+    words,
+)
+from experiments.report.page import Section, render_page
 
 if TYPE_CHECKING:
     from experiments.run_directory import RunDirectory
 
-__all__ = ["render_evaluation", "render_report", "write_report"]
+__all__ = ["SECTIONS", "render_evaluation", "render_report", "write_report"]
 
 SCHEMAS: Final = {"manifest.json": 1, "results.json": 2, "evaluation.json": 2}
 """What this version reads of each file."""
-_HERE: Final = Path(__file__).parent
+
+
+SECTIONS: Final = (
+    Section("scorecard", "Every metric", scorecard),
+    Section("daily", "Day by day", daily),
+    Section("sequential", "Look by look", sequential),
+    Section("context", "What the world was like", surroundings),
+    Section("traffic", "Traffic allocation", traffic),
+    Section("thinking", "Thinking", thinking),
+    Section("serving", "Serving", serving),
+    Section("checks", "Can the numbers be trusted?", checks),
+)
+"""The sections of an experiment's report."""
+EVALUATION_SECTIONS: Final = (
+    Section("policies", "Every policy", open_loop_figures),
+    Section("pairs", "Two at a time"),
+)
+PROVENANCE: Final = Section("provenance", "Where this comes from")
 
 
 def write_report(directory: "RunDirectory") -> Path:
@@ -55,85 +77,34 @@ def write_report(directory: "RunDirectory") -> Path:
 
 def render_report(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     """The HTML report of an experiment, from ``results.json`` and ``manifest.json`` as dictionaries."""
-    daily = figures.daily_metrics(results)
-    charts: dict[str, Figure] = {"forest": figures.forest(results)}
-    charts |= {f"daily-{index}": figures.daily(results, metric) for index, metric in enumerate(daily)}
-    context = surroundings.context(results)
-    if context is not None:
-        charts["context"] = context
-    charts |= traffic.charts(results) | thinking.charts(results) | serving.charts(results)
-    return _render(
-        "experiment",
-        charts,
-        manifest,
+    world = results["world"]
+    parts = [words.setting(results)]
+    parts += [] if world["kind"] == "table" else ["randomised by user"]
+    parts += [words.place(city) for city in world["cities"] or []]
+    return render_page(
+        results["name"],
+        results,
+        (*SECTIONS, PROVENANCE),
+        opening="verdict",
+        meta=", ".join(parts),
         results=results,
-        daily=daily,
-        has_context=context is not None,
-        traffic=traffic if traffic.present(results) else None,
-        thinking=thinking if thinking.present(results) else None,
-        serving=serving if serving.present(results) else None,
+        manifest=manifest,
     )
 
 
 def render_evaluation(evaluation: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     """The HTML report of an open-loop evaluation, from ``evaluation.json`` and ``manifest.json``."""
-    names = [name for name, metric in evaluation["metrics"].items() if metric["group"] != "cost"]
-    charts = {f"dots-{index}": figures.dots(evaluation, name) for index, name in enumerate(names)}
-    return _render("evaluation", charts, manifest, evaluation=evaluation, dotted=names, open_loop=open_loop)
-
-
-def _render(kind: str, charts: Mapping[str, Any], manifest: Mapping[str, Any], **more: Any) -> str:
-    plotly, script = get_plotlyjs(), (_HERE / "figures.js").read_text(encoding="utf-8")
-    return (
-        _environment()
-        .get_template("template.html.j2")
-        .render(
-            kind=kind,
-            manifest=manifest,
-            words=words,
-            strongest=surroundings.STRONGEST,
-            # A reader's browser runs these two scripts and nothing else, whatever a title may hold.
-            script_hashes=Markup(" ".join(f"'sha256-{_digest(each)}'" for each in (plotly, script))),  # noqa: S704 - base64
-            style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
-            plotly=Markup(plotly),  # noqa: S704 - the library's own file
-            script=Markup(script),  # noqa: S704 - our own file
-            charts=_embed(charts),
-            **more,
-        )
+    sections = [each for each in EVALUATION_SECTIONS if each.name != "pairs" or evaluation["comparisons"]]
+    return render_page(
+        evaluation["name"],
+        evaluation,
+        (*sections, PROVENANCE),
+        opening="predictions",
+        meta=f"Open-loop evaluation, {open_loop.coverage(evaluation)}",
+        evaluation=evaluation,
+        open_loop=open_loop,
+        manifest=manifest,
     )
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _embed(value: Any) -> Markup:
-    """JSON that may stand inside a script element: no ``<`` is left that could end it."""
-    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704 - escaped
-
-
-def _finite(value: Any) -> Any:
-    """The same, with ``None`` in place of NaN and the infinities, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    if isinstance(value, float) and not words.known(value):
-        return None
-    return value
-
-
-@cache
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -4,10 +4,26 @@ Figures are plain dictionaries in Plotly's JSON form. Colours are names such as 
 replaces by those of the reader's light or dark scheme. Knows nothing of results.
 """
 
+from collections.abc import Sequence
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 Figure = dict[str, Any]
+
+
+class Numbers(NamedTuple):
+    """What a figure shows, as a table for those who cannot see it or want to copy it.
+
+    Attributes:
+        heads: of the columns.
+        rows: cells as text, one for each column.
+        texts: how many columns, from the left, hold words and not numbers.
+    """
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    texts: int = 1
+
 
 SERIES: Final = 5
 """Colours before they repeat; marker shapes repeat later, so that no two arms look the same."""
@@ -28,10 +44,13 @@ def plain(text: Any) -> str:
 
 
 def layout(height: int) -> Figure:
-    """The layout that all figures share, with a legend above the plot; height in pixels."""
+    """The layout that all figures share; height in pixels.
+
+    The page shows the legend above the figure, unless ``showlegend`` is set to false; a saved picture has it inside.
+    """
     return {
         "height": height,
-        "margin": {"l": 8, "r": 16, "t": 44, "b": 44},
+        "margin": {"l": 8, "r": 16, "t": 14, "b": 30},
         "paper_bgcolor": "@paper",
         "plot_bgcolor": "@paper",
         "font": {"color": "@ink", "size": 12},
@@ -94,6 +113,21 @@ def label(
         "showarrow": False,
         "align": "left",
         "font": {"size": size, "color": color},
+    }
+
+
+def truths(points: Sequence[tuple[float, float, str]]) -> Figure:
+    """Where the truth lies: diamonds at (x, y), each with what it says when pointed at."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "truth",
+        "legendrank": 2000,
+        "x": [x for x, _, _ in points],
+        "y": [y for _, y, _ in points],
+        "hovertext": [text for _, _, text in points],
+        "hoverinfo": "text",
+        "marker": {"symbol": "diamond-open", "size": 13, "color": "@ink", "line": {"width": 1.6, "color": "@ink"}},
     }
 
 

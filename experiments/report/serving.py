@@ -8,7 +8,7 @@ nothing of the page around the figures.
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from experiments.report import drawing, figures, words
+from experiments.report import appearance, drawing, words
 from experiments.report.drawing import Figure
 
 Known = Literal["measured", "modelled", "projected"]
@@ -225,7 +225,7 @@ def pareto(results: Mapping[str, Any]) -> Figure:
         }
     )
     for arm, hours, value in points:
-        color, shape = figures.look(results, arm)
+        color, shape = appearance.look(results, arm)
         ends, wide = words.pair(value["ci"]), words.pair([hours["low"], hours["high"]])
         told = f", {words.number(wide[0])} to {words.number(wide[1])}" if wide else ""
         interval = f", {words.number(ends[0])} to {words.number(ends[1])}" if ends else ""
@@ -282,7 +282,7 @@ def _by_day(results: Mapping[str, Any], key: str, title: str, form: str) -> Figu
     """One quantity of each arm's cluster by day."""
     data: list[Figure] = []
     for arm in arms(results):
-        color, shape = figures.look(results, arm)
+        color, shape = appearance.look(results, arm)
         days = results["serving"]["arms"][arm]["days"]
         data.append(
             {

@@ -8,10 +8,47 @@ from datetime import date
 from typing import Any, Final
 
 from experiments.report import drawing, words
-from experiments.report.drawing import Figure
+from experiments.report.drawing import Figure, Numbers
 
 STRONGEST: Final = 12
 """Rows of occasions, and of trends, that the figure has room for."""
+
+
+def present(results: Mapping[str, Any]) -> bool:
+    """Whether the world had any weather, occasion or trend."""
+    return context(results) is not None
+
+
+def charts(results: Mapping[str, Any]) -> dict[str, Figure]:
+    """The one figure, ``context``."""
+    figure = context(results)
+    return {} if figure is None else {"context": figure}
+
+
+def numbers(results: Mapping[str, Any]) -> Numbers:
+    """What the figure shows, a row a day: each city's weather, and the occasions and trends that were up."""
+    found = results["context"]
+    cities = {name: city for name, city in (found.get("cities") or {}).items() if city and _has(city)}
+    kinds = {
+        head: rows
+        for head, rows in (
+            ("Occasions", heat_rows(found.get("occasions"), "title")),
+            ("Trends", heat_rows(found.get("trends"), "topic")),
+        )
+        if rows
+    }
+    return Numbers(
+        heads=("Day", *(words.place(name) for name in cities), *kinds),
+        rows=tuple(
+            (
+                words.day(date),
+                *(_weather_words(city, index) for city in cities.values()),
+                *(_up(rows, index) for rows in kinds.values()),
+            )
+            for index, date in enumerate(found["dates"])
+        ),
+        texts=1 + len(cities) + len(kinds),
+    )
 
 
 def context(results: Mapping[str, Any]) -> Figure | None:
@@ -34,6 +71,7 @@ def context(results: Mapping[str, Any]) -> Figure | None:
     total = sum(heights) + gap * len(heights)
     layout = drawing.layout(height=total + 70)
     layout["showlegend"] = False
+    layout["margin"]["t"] = 44
     layout["barmode"] = "overlay"
     layout["annotations"] = []
     data: list[Figure] = []
@@ -44,7 +82,7 @@ def context(results: Mapping[str, Any]) -> Figure | None:
         domain = [max(0.0, top - height / total), top]
         heading: str
         if index < len(cities):
-            heading = cities[index][0].replace("_", " ").title()
+            heading = words.place(cities[index][0])
             data += _weather(cities[index][1], dates, axis)
             # Rain takes the lower third of the panel, hanging from nothing and never above the temperatures.
             split = domain[0] + 0.3 * (domain[1] - domain[0])
@@ -206,6 +244,27 @@ def _heat(
         "xaxis": "x",
         "yaxis": drawing.nth("y", axis),
     }
+
+
+def _weather_words(city: Mapping[str, Any], index: int) -> str:
+    low, high = city.get("temp_min") or [], city.get("temp_max") or []
+    rain, condition = city.get("precipitation") or [], city.get("condition") or []
+    parts = [str(condition[index])] if index < len(condition) and condition[index] else []
+    if index < min(len(low), len(high)):
+        parts.append(f"{words.short(low[index])} to {words.short(high[index])} °C")
+    if index < len(rain):
+        parts.append(f"{words.short(rain[index])} mm")
+    return ", ".join(parts) or words.NOTHING
+
+
+def _up(rows: Sequence[tuple[str, Sequence[float | None]]], index: int) -> str:
+    """Names and levels of what is above zero on a day."""
+    up = [
+        f"{name} {words.short(level)}"
+        for name, levels in rows
+        if index < len(levels) and (level := levels[index]) is not None and words.known(level) and level > 0
+    ]
+    return ", ".join(up) or words.NOTHING
 
 
 def _has(city: Mapping[str, Any]) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, Literal, NamedTuple
 
-from experiments.report import drawing, figures, words
+from experiments.report import drawing, words
+from experiments.report.appearance import look
 from experiments.report.drawing import Figure
 
 ROLES: Final = ("route", "planner", "expert", "arbiter", "style", "explainer")
@@ -340,7 +341,7 @@ def _by_day(results: Mapping[str, Any], keys: tuple[str, str], title: str) -> Fi
     """Two quantities of each arm by day: the first as a line, the second dotted and without a name."""
     data: list[Figure] = []
     for arm in arms(results):
-        color, shape = figures.look(results, arm)
+        color, shape = look(results, arm)
         days = results["thinking"][arm]["refreshes"]
         hover = [
             f"{words.day(day['date'])}, {drawing.plain(arm)}<br>{words.count(day['executed'])} executed, "

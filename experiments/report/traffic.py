@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-from experiments.report import drawing, figures, words
-from experiments.report.drawing import Figure
+from experiments.report import drawing, words
+from experiments.report.appearance import look
+from experiments.report.drawing import Figure, Numbers
 
 STATUSES: Final = ("start", "optimal", "relaxed", "fallback")
 """How a day's split came about, in the order of the table."""
@@ -110,7 +111,7 @@ def frontier(results: Mapping[str, Any], metric: str) -> Figure:
     points = [each for each in found["points"] if words.known(each["ctr"]) and words.known(each[metric])]
     others = [each for each in found["others"] if words.known(each["ctr"]) and words.known(each[metric])]
     arm = str(found["arm"])
-    color, _ = figures.look(results, arm)
+    color, _ = look(results, arm)
     units = unit(results, metric), unit(results, "ctr")
 
     def hover(name: str, each: Mapping[str, Any]) -> str:
@@ -139,7 +140,7 @@ def frontier(results: Mapping[str, Any], metric: str) -> Figure:
         }
     ]
     for each in others:
-        look, shape = figures.look(results, each["arm"])
+        color, shape = look(results, each["arm"])
         data.append(
             {
                 "type": "scatter",
@@ -148,12 +149,11 @@ def frontier(results: Mapping[str, Any], metric: str) -> Figure:
                 "y": [each["ctr"]],
                 "hovertext": [hover(each["arm"], each)],
                 "hoverinfo": "text",
-                "marker": {"color": look, "symbol": shape, "size": 11},
+                "marker": {"color": color, "symbol": shape, "size": 11},
             }
         )
     layout = drawing.layout(height=380)
     layout["showlegend"] = False
-    layout["margin"] |= {"t": 16}
     ranges = [_range([each[name] for each in (*points, *others)]) for name in (metric, "ctr")]
     for key, name, span, of in zip(("xaxis", "yaxis"), (metric, "ctr"), ranges, units, strict=True):
         text = drawing.plain(title(results, name) + ("" if of == "share" else f", {of}"))
@@ -189,7 +189,7 @@ def cognitive(results: Mapping[str, Any]) -> Figure:
     """Cognitive items on a page by day, one line for each arm."""
     data: list[Figure] = []
     for arm, diary in results["allocation"].items():
-        color, shape = figures.look(results, arm)
+        color, shape = look(results, arm)
         days = diary.get("days") or []
         data.append(
             {
@@ -219,9 +219,8 @@ def shares(results: Mapping[str, Any], arm: str) -> Figure:
     split = results["allocation"][arm]["split"]
     names, days = split["segments"], split["days"]
     height = _ROW * len(names)
-    layout = drawing.layout(height=height + 76)
+    layout = drawing.layout(height=height + 62)
     layout["showlegend"] = False
-    layout["margin"] |= {"t": 28}
     layout["xaxis"] = drawing.axis(type="date", grid=False)
     layout["yaxis"] = {"visible": False, "range": [-len(names) + 0.6, 0.7], "fixedrange": True}
     layout["annotations"] = [
@@ -247,6 +246,33 @@ def shares(results: Mapping[str, Any], arm: str) -> Figure:
         "hoverinfo": "text",
     }
     return {"data": [heat], "layout": layout}
+
+
+def cognitive_numbers(results: Mapping[str, Any]) -> Numbers:
+    """Cognitive items on a page, a row a day and a column an arm."""
+    diaries = results["allocation"]
+    by_date: dict[str, dict[str, float]] = {}
+    for arm, diary in diaries.items():
+        for day in diary.get("days") or []:
+            by_date.setdefault(day["date"], {})[arm] = day["cognitive_a_page"]
+    return Numbers(
+        heads=("Day", *diaries),
+        rows=tuple(
+            (words.day(date), *(words.number(by_date[date].get(arm)) for arm in diaries)) for date in sorted(by_date)
+        ),
+    )
+
+
+def shares_numbers(results: Mapping[str, Any], arm: str) -> Numbers:
+    """The share of each segment, a row a day and a column a segment."""
+    split = results["allocation"][arm]["split"]
+    return Numbers(
+        heads=("Day", *split["segments"]),
+        rows=tuple(
+            (words.day(day["date"]), *(words.percent(share, sign=False) for share in day["share"]))
+            for day in split["days"]
+        ),
+    )
 
 
 def prices(results: Mapping[str, Any]) -> list[Prices]:

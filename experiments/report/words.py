@@ -63,6 +63,11 @@ def number(value: float | None, unit: str = "") -> str:
     return _minus(f"{value:,.{0 if value == int(value) else _decimals(value)}f}")
 
 
+def short(value: float | None) -> str:
+    """A value with up to four significant digits and no zeros after them, as ``15.5``."""
+    return _minus(f"{value:.4g}") if value is not None and known(value) else NOTHING
+
+
 def signed(value: float | None, unit: str = "") -> str:
     """A difference with its sign; in percentage points (``pp``) if the unit is ``share``."""
     if value is None or not known(value):
@@ -144,6 +149,11 @@ def span(ci: Sequence[float | None] | None) -> str:
     return f"{number(ends[0])} to {number(ends[1])}" if ends else NOTHING
 
 
+def place(city: str) -> str:
+    """A city's key for people, as ``New York``."""
+    return city.replace("_", " ").title()
+
+
 def level(alpha: float) -> str:
     """The confidence level that belongs to a significance level, such as ``95%`` to 0.05."""
     return f"{100 * (1 - alpha):.6g}%"
@@ -176,6 +186,11 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             rows.append((name, count(value) if isinstance(value, int | float) else str(value)))
     return rows
+
+
+def listing(parts: Sequence[str]) -> str:
+    """Parts of a sentence, as ``a, b and c``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
 
 
 def params(given: Mapping[str, Any] | None) -> str:
@@ -327,16 +342,16 @@ def _side_sentences(results: Mapping[str, Any], rows: Iterable[Comparison], word
     better = [_brief(results, row) for row, each in others if each == "better"]
     if better:
         also = " as well" if word == "better" else ""
-        sentences.append(f"Significantly better{also}: {_listing(better)}.")
+        sentences.append(f"Significantly better{also}: {listing(better)}.")
     worse = [_brief(results, row) for row, each in others if each == "worse"]
     if worse:
         also = " as well" if word == "worse" else ""
-        sentences.append(f"Significantly worse{also}: {_listing(worse)}.")
+        sentences.append(f"Significantly worse{also}: {listing(worse)}.")
     elif any(each != "not estimable" for _, each in others):
         sentences.append(f"No {'other ' if word == 'worse' else ''}metric got significantly worse.")
     missing = [title(results, row["metric"]) for row, each in others if each == "not estimable"]
     if missing:
-        sentences.append(f"Not estimable: {_listing(missing)}.")
+        sentences.append(f"Not estimable: {listing(missing)}.")
     return sentences
 
 
@@ -357,10 +372,6 @@ def _where(truth: Mapping[str, Any]) -> str:
 
 def _with_unit(value: float, unit_of: str) -> str:
     return signed(value, unit_of) + (f" {unit_of}" if unit_of and unit_of != "share" else "")
-
-
-def _listing(parts: Sequence[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
 
 
 def _decimals(value: float) -> int:

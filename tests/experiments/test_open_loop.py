@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from experiments.report import figures, open_loop
+from experiments.report import open_loop, open_loop_figures
 
 
 def entry(value: float | None, **parts: Any) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def test_a_metric_that_nobody_has_is_a_dash() -> None:
 
 def test_dots_show_each_stratum_beside_the_whole() -> None:
     """A figure has one trace for all visits and one for each stratum with its own, and only known values are marks."""
-    whole, called = figures.dots(EVALUATION, "hr@30")["data"]
+    whole, called = open_loop_figures.dots(EVALUATION, "hr@30")["data"]
     assert (whole["name"], called["name"]) == ("all visits", "unseen called")
     assert whole["x"] == [0.2, 0.5, 0.3]
     assert called["x"] == [0.1, 0.4]
