@@ -339,6 +339,84 @@ def thoughts_of(arm: str) -> dict[str, Any]:
     }
 
 
+PROJECTED = (
+    *(f"gpu_seconds_{kind}_per_1000_visits" for kind in ("work", "busy", "provisioned")),
+    *(f"gpu_hours_{kind}_a_day" for kind in ("work", "busy", "provisioned")),
+    *("cost_per_1000_visits", "gpu_seconds_work_per_job", "load_mean", "load_busiest", "utilisation"),
+    *("mfu_busy", "mfu_provisioned", "gpus_for_slo", "slo_kept"),
+    *(
+        f"{name}_seconds_{key}"
+        for name in ("queue_wait", "refresh", "ttft", "tpot")
+        for key in ("mean", "p50", "p90", "p99")
+    ),
+)
+
+
+def cluster(hours: float, older: float | None, band: bool) -> dict[str, Any]:
+    """An arm's cluster; all projected figures are 0.5 but for the hours."""
+    projected = {
+        f"projected_{name}": {"value": 0.5, "low": 0.4 if band else None, "high": 0.6 if band else None}
+        for name in PROJECTED
+    }
+    projected["projected_gpu_hours_work_a_day"]["value"] = hours
+    projected["projected_queue_wait_seconds_mean"]["value"] = 7_500.0
+    ages = None if older is None else {"mean": 30.5, "p50": 20, "p90": 60}
+    day = {"date": "2015-10-07", "granted": 4, "merged": 1, "projected_jobs": 100.0, "projected_load": 1.25}
+    return {
+        "cards": 2,
+        "measured": {
+            "sampled_jobs": 6,
+            "calls_a_job": 4.0,
+            "prompt_tokens_a_job": 900.0,
+            "read_tokens_a_job": 800.0,
+            "written_tokens_a_job": 80.0,
+            "executed": None,
+            "gpu_seconds": None,
+            "mfu": None,
+            "cost": None,
+        },
+        "modelled": {
+            "jobs_granted": 8,
+            "jobs_merged": 2,
+            "jobs_unfinished": 1,
+            "visits": 10,
+            "age_hours": ages,
+            "older_than_asked": older,
+        },
+        "projected": projected,
+        "days": [day | {"projected_utilisation": 1.0, "projected_waiting_hours": 6.0}],
+    }
+
+
+def serving_of(band: bool = False) -> dict[str, Any]:
+    """A cluster each of ``v1`` and ``v2``, beside an arm ``blind`` that does not think."""
+    value = {"value": 20.0, "ci": [15.0, 25.0], "true": 21.0}
+    return {
+        "settings": {
+            "model": "qwen3-8b",
+            "hardware": "h20",
+            "precision": "bf16",
+            "users": 1_000_000,
+            "users_each": 200_000.0,
+            "jobs_at_once": 64,
+            "spread_hours": 24.0,
+            "slo": {"job": 600.0, "share": 0.95},
+            "price": {"per_hour": 2.5, "currency": "EUR", "at": "2025-06-01"},
+            "step_time_source": "given" if band else "assumed",
+            "step_time_error": 0.07 if band else None,
+            "first_date": "2015-10-07",
+            "last_date": "2015-10-08",
+        },
+        "arms": {
+            "v1": {"transaction_value": value, "visits_a_user_and_day": 0.6} | cluster(40.0, 0.25, band),
+            "v2": {"transaction_value": value | {"value": 22.0, "true": None}, "visits_a_user_and_day": 0.6}
+            | cluster(18.0, None, band),
+            "blind": {"transaction_value": value | {"value": 18.0, "ci": None}, "visits_a_user_and_day": 0.6},
+        },
+        "efficient": ["v2", "blind"],
+    }
+
+
 def whole_of(*treatments: str) -> dict[str, Any]:
     """Results that fill every section of the report."""
     given = allocated_of(*treatments) | {
@@ -347,6 +425,10 @@ def whole_of(*treatments: str) -> dict[str, Any]:
         if key in ("sequential", "guardrails", "comparisons", "quantiles", "power", "decisions")
     }
     given["thinking"] = {arm: thoughts_of(arm) for arm in given["arms"]}
+    served = serving_of()
+    clusters = served["arms"].values()
+    named = dict(zip(given["arms"], clusters, strict=False))  # as many as there are arms
+    given["serving"] = served | {"arms": named, "efficient": list(named)[1:]}
     return given
 
 
@@ -470,3 +552,9 @@ def shown() -> Callable[[dict[str, Any]], Shown]:
 def strings() -> Callable[[Any], list[str]]:
     """``strings(figure)``: every string in it, at any depth."""
     return strings_in
+
+
+@pytest.fixture
+def served() -> Callable[..., dict[str, Any]]:
+    """``served(band=False)``: the block ``serving`` of a run, with the range of the step times' error or without."""
+    return serving_of
