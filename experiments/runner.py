@@ -288,7 +288,7 @@ def arm_tasks(
                 arm=variant.name,
                 assigned_arm=variant.arm,
                 phases=phases,
-                deliveries=arm.queue.deliveries if arm else None,
+                deliveries=arm.queue.deliveries.only(built.world.population.observed.user[rows]) if arm else None,
                 piece=piece,
             )
         )

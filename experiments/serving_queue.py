@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from experiments.serving_config import PlatformServing
-from policies.delivery import Deliveries
+from policies.delivery import DaysByUser, Deliveries
 from simulator.batches import DAY_SECONDS, Bools, Floats, Ints
 from simulator.serving.backlog import DAY, DayOfQueue
 from simulator.serving.cluster import Cluster
@@ -226,11 +226,9 @@ def _deliveries(asked: Sequence[tuple[Ints, Ints, Floats]], done: Done, first: i
     """Whole seconds: what is asked for counts from its second on, what is done from the second after."""
     user, day, due = (np.concatenate(part) for part in zip(*asked, strict=True))
     opening = np.full(len(everybody), first, np.int64)
+    ready = np.concatenate([opening * DAY_SECONDS, np.ceil(done.ready).astype(np.int64)])
+    begun = np.concatenate([opening, np.floor(done.begun / DAY).astype(np.int64)])
     return Deliveries(
-        user,
-        np.floor(due).astype(np.int64),
-        day,
-        np.concatenate([everybody, done.user]),
-        np.concatenate([opening * DAY_SECONDS, np.ceil(done.ready).astype(np.int64)]),
-        np.concatenate([opening, np.floor(done.begun / DAY).astype(np.int64)]),
+        DaysByUser.of(user, np.floor(due).astype(np.int64), day),
+        DaysByUser.of(np.concatenate([everybody, done.user]), ready, begun),
     )

@@ -42,43 +42,63 @@ class NearLine(Protocol):
         ...
 
 
-class _Table:
-    """Days by user and second, rising with both."""
+@dataclass(frozen=True)
+class DaysByUser:
+    """Days entered by user and second, to be looked up; int64 [entries].
 
-    def __init__(self, user: Ints, second: Ints, day: Ints) -> None:
+    Attributes:
+        key: user and second as one number, ascending.
+        user, day: of each entry; of one user days do not fall with seconds.
+    """
+
+    key: Ints
+    user: Ints
+    day: Ints
+
+    @classmethod
+    def of(cls, user: Ints, second: Ints, day: Ints) -> "DaysByUser":
+        """Entries in any order."""
         order = np.lexsort((day, second, user))
-        self._key = user[order] * _SECONDS + second[order]
-        self._user, self._day = user[order], day[order]
+        return cls(user[order] * _SECONDS + second[order], user[order], day[order])
+
+    def only(self, users: Ints) -> "DaysByUser":
+        """The entries of some users."""
+        mine = np.isin(self.user, users)
+        return DaysByUser(self.key[mine], self.user[mine], self.day[mine])
 
     def at(self, user: Ints, second: Ints) -> Ints:
         """The last day entered for each user until its second, int64 [requests], ``NOTHING`` before the first."""
-        place = np.searchsorted(self._key, user * _SECONDS + second, side="right") - 1
+        if not len(self.key):
+            return np.full(len(user), NOTHING, np.int64)
+        place = np.searchsorted(self.key, user * _SECONDS + second, side="right") - 1
         found = np.maximum(place, 0)
-        there = (place >= 0) & (self._user[found] == user) if len(self._key) else np.zeros(len(user), np.bool_)
-        return np.where(there, self._day[found] if len(self._key) else NOTHING, NOTHING)
+        return np.where((place >= 0) & (self.user[found] == user), self.day[found], NOTHING)
 
 
+@dataclass(frozen=True)
 class Deliveries:
-    """Jobs of all users of the platform.
+    """Jobs of users of the platform.
 
-    Args:
-        asked_user, asked_at, asked_day: for whom thoughts were asked, when (seconds since the horizon's start), and of
-            which day, int64 [asked].
-        user, ready, day: whose thoughts were done, from which second on they serve, and of which day they are: that on
-            which the job was begun, since its prompt is written then; int64 [done].
+    Attributes:
+        asked: the days of which thoughts were asked for, by when they were (seconds since the horizon's start).
+        done: the days of which thoughts are, by the second from which they serve: the day on which the job was begun,
+            since its prompt is written then.
     """
 
-    def __init__(self, asked_user: Ints, asked_at: Ints, asked_day: Ints, user: Ints, ready: Ints, day: Ints) -> None:
-        self._asked = _Table(asked_user, asked_at, asked_day)
-        self._done = _Table(user, ready, day)
+    asked: DaysByUser
+    done: DaysByUser
+
+    def only(self, users: Ints) -> "Deliveries":
+        """What concerns some users, as a shard is sent it; int64 [users]."""
+        return Deliveries(self.asked.only(users), self.done.only(users))
 
     def day_of(self, user: Ints, time: Ints) -> Ints:
         """Day of the thoughts that serve each user at its second, int64 [requests], ``NOTHING`` before the first."""
-        return self._done.at(user, time)
+        return self.done.at(user, time)
 
     def overdue(self, user: Ints, time: Ints) -> Bools:
         """Whether newer thoughts than those that serve had been asked for by then, bool [requests]."""
-        return self._asked.at(user, time) > self.day_of(user, time)
+        return self.asked.at(user, time) > self.day_of(user, time)
 
 
 @dataclass

@@ -128,11 +128,23 @@ def test_frontier_needs_values(lambdas: list[float]) -> None:
         configured(frontier={"arm": "treatment", "lambdas": lambdas})
 
 
-@pytest.mark.parametrize("values", [{"least": 0.95}, {"start": 0.05}, {"gpu_seconds": 5.0}])
+@pytest.mark.parametrize("values", [{"least": 0.95}, {"start": 0.05}])
 def test_bounds_are_checked_against_defaults_too(values: dict[str, float]) -> None:
     """A value that contradicts another's default is refused like one that contradicts a given value."""
-    with pytest.raises(ValueError, match=r"raise it|move start|give the cost"):
+    with pytest.raises(ValueError, match=r"raise it|move start"):
         SplitChoice(**values)
+
+
+def test_a_budget_of_seconds_needs_the_seconds_of_a_visit() -> None:
+    """A budget of GPU-seconds is refused where a visit costs none, and nobody else counts what it costs."""
+    for cost, taken in ((0.0, False), (0.1, True)):
+        split = {"gpu_seconds": 5.0, "gpu_seconds_a_visit": cost}
+        arms = ARMS | {"treatment": ARMS["treatment"] | {"allocation": QP | {"split": split}}}
+        if taken:
+            configured(arms=arms)
+            continue
+        with pytest.raises(ValidationError, match=r"arms\.treatment\.allocation\.split\..*give the cost of a visit"):
+            configured(arms=arms)
 
 
 def test_budget_is_checked_against_the_default() -> None:

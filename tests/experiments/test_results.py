@@ -257,6 +257,8 @@ def test_lost_and_churned_users_are_passed_on(finished: SimpleNamespace, world: 
         diaries={},
         thinking={},
         warmup_thinking=None,
+        served={},
+        freshness={},
         visits=counts,
         churned=churned,
         assigned=dict.fromkeys(churned, 100),

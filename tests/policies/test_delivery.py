@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.delivery import NOTHING, Deliveries, Freshness
+from policies.delivery import NOTHING, DaysByUser, Deliveries, Freshness
 from simulator.batches import DAY_SECONDS, Ints
 
 
@@ -16,12 +16,8 @@ def deliveries() -> Deliveries:
     """User 0 has thoughts of day 5, asked again on day 6 at 100 s and done at 700 s; user 2 was never asked."""
     start = 5 * DAY_SECONDS
     return Deliveries(
-        ints(1, 0, 0),
-        ints(start, start, start + DAY_SECONDS + 100),
-        ints(5, 5, 6),
-        ints(0, 1, 0),
-        ints(start + DAY_SECONDS + 700, start, start),
-        ints(6, 5, 5),
+        DaysByUser.of(ints(1, 0, 0), ints(start, start, start + DAY_SECONDS + 100), ints(5, 5, 6)),
+        DaysByUser.of(ints(0, 1, 0), ints(start + DAY_SECONDS + 700, start, start), ints(6, 5, 5)),
     )
 
 
@@ -41,8 +37,9 @@ def deliveries() -> Deliveries:
 def test_thoughts_serve_from_when_they_are_done(user: int, second: int, day: int, overdue: bool) -> None:
     """The last thoughts done must serve, and be overdue from when newer ones were asked for until they are done."""
     at = ints(5 * DAY_SECONDS + second)
-    assert deliveries().day_of(ints(user), at).tolist() == [day]
-    assert deliveries().overdue(ints(user), at).tolist() == [overdue]
+    for found in (deliveries(), deliveries().only(ints(user, 7))):
+        assert found.day_of(ints(user), at).tolist() == [day]
+        assert found.overdue(ints(user), at).tolist() == [overdue]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=20), st.integers(0, 3), st.integers(0, 11))
@@ -51,9 +48,16 @@ def test_lookups_agree_with_looking_through_all(done: list[tuple[int, int]], use
     entries = sorted(set(done))
     # Of one user days rise with seconds, as they do where nobody overtakes.
     users, seconds = (ints(*part) for part in zip(*entries, strict=True)) if entries else (ints(), ints())
-    found = Deliveries(ints(), ints(), ints(), users, seconds, seconds * 2).day_of(ints(user), ints(second))
+    found = DaysByUser.of(users, seconds, seconds * 2).at(ints(user), ints(second))
     expected = max((2 * at for who, at in entries if who == user and at <= second), default=NOTHING)
     assert found.tolist() == [expected]
+
+
+def test_a_shard_is_sent_its_users_alone() -> None:
+    """Of some users nothing of the others may be left."""
+    part = deliveries().only(ints(1))
+    assert set(part.done.user.tolist()) == set(part.asked.user.tolist()) == {1}
+    assert part.day_of(ints(0), ints(40 * DAY_SECONDS)).tolist() == [NOTHING]
 
 
 def test_ages_are_counted_by_day_and_hour() -> None:
