@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from experiments import audit_command
 from experiments.cache_command import cache_app
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
@@ -45,6 +46,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(cache_app, name="cache")
 app.command(name="time", epilog=EXAMPLE)(time)
+app.command(name="audit", epilog=audit_command.EXAMPLE)(audit_command.audit)
 
 
 class Kind(StrEnum):

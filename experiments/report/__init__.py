@@ -22,7 +22,7 @@ from experiments.report.drawing import Figure
 if TYPE_CHECKING:
     from experiments.run_directory import RunDirectory
 
-__all__ = ["render_evaluation", "render_report", "write_report"]
+__all__ = ["render_evaluation", "render_page", "render_report", "write_report"]
 
 SCHEMAS: Final = {"manifest.json": 1, "results.json": 2, "evaluation.json": 2}
 """What this version reads of each file."""
@@ -62,8 +62,9 @@ def render_report(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> st
     if context is not None:
         charts["context"] = context
     charts |= traffic.charts(results) | thinking.charts(results)
-    return _render(
+    return render_page(
         "experiment",
+        results["name"],
         charts,
         manifest,
         results=results,
@@ -78,16 +79,28 @@ def render_evaluation(evaluation: Mapping[str, Any], manifest: Mapping[str, Any]
     """The HTML report of an open-loop evaluation, from ``evaluation.json`` and ``manifest.json``."""
     names = [name for name, metric in evaluation["metrics"].items() if metric["group"] != "cost"]
     charts = {f"dots-{index}": figures.dots(evaluation, name) for index, name in enumerate(names)}
-    return _render("evaluation", charts, manifest, evaluation=evaluation, dotted=names, open_loop=open_loop)
+    return render_page(
+        "evaluation", evaluation["name"], charts, manifest, evaluation=evaluation, dotted=names, open_loop=open_loop
+    )
 
 
-def _render(kind: str, charts: Mapping[str, Any], manifest: Mapping[str, Any], **more: Any) -> str:
+def render_page(kind: str, name: str, charts: Mapping[str, Any], manifest: Mapping[str, Any], **more: Any) -> str:
+    """A page of the common frame.
+
+    Args:
+        kind: which template fills the frame: ``experiment``, ``evaluation`` or ``audit``.
+        name: of the page.
+        charts: figures by name.
+        manifest: the contents of ``manifest.json``.
+        more: what that template reads.
+    """
     plotly, script = get_plotlyjs(), (_HERE / "figures.js").read_text(encoding="utf-8")
     return (
         _environment()
         .get_template("template.html.j2")
         .render(
             kind=kind,
+            name=name,
             manifest=manifest,
             words=words,
             strongest=surroundings.STRONGEST,
