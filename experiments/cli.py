@@ -15,7 +15,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from experiments import audit_command
+from experiments.analyze_command import EXAMPLE as ANALYZE_EXAMPLE
+from experiments.analyze_command import analyze
+from experiments.audit_command import EXAMPLE as AUDIT_EXAMPLE
+from experiments.audit_command import audit
 from experiments.cache_command import cache_app
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
@@ -46,7 +49,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(cache_app, name="cache")
 app.command(name="time", epilog=EXAMPLE)(time)
-app.command(name="audit", epilog=audit_command.EXAMPLE)(audit_command.audit)
+app.command(name="analyze", epilog=ANALYZE_EXAMPLE)(analyze)
+app.command(name="audit", epilog=AUDIT_EXAMPLE)(audit)
 
 
 class Kind(StrEnum):

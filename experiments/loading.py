@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Any, Final, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -25,6 +25,7 @@ MAX_VALUES: Final = 10_000
 MAX_SHOWN: Final = 80
 
 Location = tuple[int | str, ...]
+_Model = TypeVar("_Model", bound=BaseModel)
 
 _BOOL: Final = "tag:yaml.org,2002:bool"
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
@@ -52,15 +53,23 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     kind = data.get("kind", "experiment")
     if not isinstance(kind, str) or kind not in CONFIG_KINDS:
         raise UserError(f"kind: {shown(kind)} is unknown; use one of {', '.join(CONFIG_KINDS)}")
-    model = CONFIG_KINDS[kind]
-    try:
-        config = model.model_validate(data)
-    except ValidationError as error:
-        raise UserError(_one_line(error, model, data)) from error
+    config = checked(CONFIG_KINDS[kind], data)
     if isinstance(config, ExperimentConfig | EvaluationConfig) and isinstance(config.world, LogWorld):
         found = _find_data(config.world, path.parent)
         return config.model_copy(update={"world": config.world.model_copy(update={"path": found})})
     return config
+
+
+def checked(model: type[_Model], data: Mapping[str, Any]) -> _Model:
+    """What a mapping says, checked against a model.
+
+    Raises:
+        UserError: if it says what it may not.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_one_line(error, model, data)) from error
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -246,6 +255,8 @@ def _model_at(location: Sequence[int | str], model: type[BaseModel], data: Any) 
             here = here.model_fields[str(step)].annotation
         elif get_origin(here) is dict:
             here = get_args(here)[1]
+        elif get_origin(here) in (tuple, list):
+            here = get_args(here)[0]
         here = _without_none(here)
         if get_origin(here) in (Union, UnionType) and _is_tag(step, data):
             here = next(member for member in get_args(here) if step in get_args(member.model_fields["kind"].annotation))

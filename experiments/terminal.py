@@ -30,14 +30,8 @@ def print_verdict(console: Console, results: Mapping[str, Any]) -> None:
         console: where to; its width decides how the table is laid out.
         results: the contents of ``results.json``.
     """
-    horizon, world = results["horizon"], results["world"]
     _line(console, results["name"], "bold")
-    _line(
-        console,
-        f"{words.day(horizon['experiment_start'])} to {words.last_day(horizon['experiment_end'])}, "
-        f"{words.count(world['users'])} users, {words.count(world['items'])} items, {world['kind']} world",
-        "dim",
-    )
+    _line(console, words.setting(results), "dim")
     console.print()
     console.print(_arms(console, results))
     _line(console, words.srm_sentence(results), "" if results["srm"]["ok"] else "bold red")
@@ -49,6 +43,9 @@ def print_verdict(console: Console, results: Mapping[str, Any]) -> None:
         console.print()
         _line(console, verdict.headline, "bold" if verdict.trusted else "bold red")
         _line(console, verdict.paragraph)
+        decision = words.decision_sentence(results, verdict.treatment)
+        if decision is not None:
+            _line(console, decision, "bold")
     sentences = thinking.sentences(results)
     if sentences:
         console.print()

@@ -6,7 +6,7 @@ they come from, nor what is true.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
@@ -16,10 +16,10 @@ from experiments.analysis_config import AnalysisSettings
 from metrics.decision import Evidence, decide
 from metrics.definitions import Metric
 from metrics.effects import Comparison, compare
-from metrics.estimates import Estimate, arm_aggregates, estimate
+from metrics.estimates import Estimate, arm_aggregates, columns_of, estimate
 from metrics.guardrails import Guardrail, guard
 from metrics.power import power_of, smallest_effect
-from metrics.quantiles import quantile_effect
+from metrics.quantiles import quantile_effects
 from metrics.sequential.boundaries import inflation, spending_bounds
 from metrics.sequential.path import AtLevel, Design, Path, sequential_path
 from metrics.sequential.spending import SPENDING, alpha_spent
@@ -147,7 +147,7 @@ def _paths(question: Question) -> dict[str, Path]:
     arms = (question.control, *question.treatments)
     measures: dict[str, list[AtLevel]] = {arm: [] for arm in question.treatments}
     for reading in question.readings:
-        rows = reading.totals().drop_nulls(primary.numerator)
+        rows = reading.totals().drop_nulls(columns_of(primary, settings.cuped))
         of_arm = arm_aggregates(rows, arms, [primary], settings.cuped)
         for arm in question.treatments:
             measures[arm].append(_measure(primary, of_arm, question.control, arm, settings.cuped))
@@ -246,26 +246,18 @@ def _quantiles(question: Question) -> list[dict[str, Any]]:
         if metric.kind != "mean" or metric.window is not None or not question.settings.quantiles:
             continue
         of_arm = {
-            arm: question.totals.filter(pl.col("arm") == arm)[metric.numerator].to_numpy()
+            arm: question.totals.filter(pl.col("arm") == arm)[metric.numerator].drop_nulls().to_numpy()
             for arm in (question.control, *question.treatments)
         }
         for treatment in question.treatments:
             if min(len(of_arm[question.control]), len(of_arm[treatment])) < 2:
                 continue
-            for quantile in question.settings.quantiles:
-                each = quantile_effect(of_arm[question.control], of_arm[treatment], quantile, question.settings.alpha)
-                found.append(
-                    {
-                        "metric": metric.name,
-                        "treatment": treatment,
-                        "quantile": quantile,
-                        "control_value": each.control_value,
-                        "treatment_value": each.treatment_value,
-                        "effect": each.effect,
-                        "ci": list(each.ci),
-                        "p_value": each.p_value,
-                    }
-                )
+            effects = quantile_effects(
+                of_arm[question.control], of_arm[treatment], question.settings.quantiles, question.settings.alpha
+            )
+            found += [
+                {"metric": metric.name, "treatment": treatment, **asdict(each), "ci": list(each.ci)} for each in effects
+            ]
     return found
 
 

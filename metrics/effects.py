@@ -11,7 +11,7 @@ import polars as pl
 from tea_tasting.aggr import Aggregates
 
 from metrics.definitions import Metric
-from metrics.estimates import Estimate, arm_aggregates, check_alpha, estimate, finite
+from metrics.estimates import Estimate, arm_aggregates, check_alpha, columns_of, estimate, finite
 from metrics.multiplicity import Correction, adjusted
 
 Role = Literal["primary", "secondary", "guardrail"]
@@ -102,9 +102,12 @@ def compare(
     present = set(totals["arm"].unique())
     # Metrics that look at the same users share one pass over the table.
     aggregates: dict[str, Mapping[str, Aggregates]] = {}
-    for days in {metric.needs_days for metric in metrics}:
-        sharing = [metric for metric in metrics if metric.needs_days == days]
-        rows = totals.drop_nulls([metric.numerator for metric in sharing])
+    groups: dict[tuple[str, ...], list[Metric]] = {}
+    for metric in metrics:
+        gaps = tuple(column for column in columns_of(metric, cuped) if totals[column].null_count())
+        groups.setdefault(gaps, []).append(metric)
+    for with_gaps, sharing in groups.items():
+        rows = totals.drop_nulls(with_gaps) if with_gaps else totals
         read = arm_aggregates(rows, arms, sharing, cuped)
         aggregates |= {metric.name: read for metric in sharing}
 

@@ -90,7 +90,7 @@ def arm_aggregates(
         metrics: what will be estimated from the aggregates.
         cuped: whether the covariates are needed too.
     """
-    columns = sorted({column for metric in metrics for column in _columns_of(metric, cuped)})
+    columns = sorted({column for metric in metrics for column in columns_of(metric, cuped)})
     pairs = tuple(combinations(columns, 2))
     # Arm by arm and not by a parallel group-by, whose float sums may change in the last bit between runs.
     read = {
@@ -174,7 +174,8 @@ def estimate(metric: Metric, control: Aggregates, treatment: Aggregates, alpha: 
     )
 
 
-def _columns_of(metric: Metric, cuped: bool) -> list[str]:
+def columns_of(metric: Metric, cuped: bool) -> list[str]:
+    """Columns of the totals that a metric is computed from."""
     covariates = metric.covariates if cuped else ()
     both = ((metric.numerator, metric.denominator), *covariates)
     return [column for pair in both for column in pair if column is not None]

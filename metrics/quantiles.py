@@ -6,6 +6,7 @@ arXiv 2202.10992). Ranks are read off at evenly spread probabilities, so that th
 interval. Knows values of two arms.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,12 +25,14 @@ class QuantileEffect:
     """A quantile in two arms.
 
     Attributes:
+        quantile: which.
         control_value, treatment_value: the arms' sample quantiles.
         effect: treatment minus control.
         ci: bootstrap percentiles of the effect.
         p_value: twice the smaller share of bootstrap differences at or beyond 0.
     """
 
+    quantile: float
     control_value: float
     treatment_value: float
     effect: float
@@ -37,8 +40,10 @@ class QuantileEffect:
     p_value: float
 
 
-def quantile_effect(control: npt.ArrayLike, treatment: npt.ArrayLike, quantile: float, alpha: float) -> QuantileEffect:
-    """Compare a quantile between two arms.
+def quantile_effects(
+    control: npt.ArrayLike, treatment: npt.ArrayLike, quantiles: Sequence[float], alpha: float
+) -> list[QuantileEffect]:
+    """Compare quantiles between two arms.
 
     Where many users share a value, such as 0, the interval's ends are such values too, and a quantile that lies within
     them in both arms has an effect of exactly 0 with a p-value of 1.
@@ -46,25 +51,30 @@ def quantile_effect(control: npt.ArrayLike, treatment: npt.ArrayLike, quantile: 
     Args:
         control: values of the users: [users].
         treatment: values of the users: [users].
-        quantile: above 0 and below 1.
+        quantiles: each above 0 and below 1.
         alpha: 1 - the confidence level.
 
     Raises:
         ValueError: if an arm is empty or a number is out of range.
     """
-    if not 0.0 < quantile < 1.0:
-        raise ValueError(f"quantile: {quantile} (must lie between 0 and 1)")
+    for quantile in quantiles:
+        if not 0.0 < quantile < 1.0:
+            raise ValueError(f"quantile: {quantile} (must lie between 0 and 1)")
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha: {alpha} (must lie between 0 and 1)")
-    samples = [np.sort(np.asarray(values, np.float64)) for values in (control, treatment)]
-    if min(map(len, samples)) == 0:
+    before, after = (np.sort(np.asarray(values, np.float64)) for values in (control, treatment))
+    if min(len(before), len(after)) == 0:
         raise ValueError("values: none in an arm (must be at least one)")
-    values = [float(np.quantile(sample, quantile)) for sample in samples]
-    before, after = (_resampled(sample, quantile) for sample in samples)
-    differences = np.sort((after[:, None] - before[None, :]).ravel())
+    return [_effect(before, after, quantile, alpha) for quantile in quantiles]
+
+
+def _effect(before: Floats, after: Floats, quantile: float, alpha: float) -> QuantileEffect:
+    values = [float(np.quantile(sample, quantile)) for sample in (before, after)]
+    differences = (_resampled(after, quantile)[:, None] - _resampled(before, quantile)[None, :]).ravel()
     low, high = np.quantile(differences, [alpha / 2.0, 1.0 - alpha / 2.0])
     tail = min((differences <= 0.0).sum(), (differences >= 0.0).sum())
     return QuantileEffect(
+        quantile=quantile,
         control_value=values[0],
         treatment_value=values[1],
         effect=values[1] - values[0],

@@ -215,6 +215,24 @@ def decide(results: Mapping[str, Any], comparison: Comparison) -> Decision:
     return word if word == "not estimable" or results["srm"].get("ok") else "void"
 
 
+def setting(results: Mapping[str, Any]) -> str:
+    """When, on whom and where an experiment was."""
+    horizon, world = results["horizon"], results["world"]
+    if world["kind"] == "table":
+        when = f"{day(horizon['experiment_start'])} to {last_day(horizon['experiment_end'])}, "
+        return f"{when if horizon['experiment_start'] else ''}{count(world['users'])} units of a table"
+    return (
+        f"{day(horizon['experiment_start'])} to {last_day(horizon['experiment_end'])}, {count(world['users'])} users, "
+        f"{count(world['items'])} items, {world['kind']} world"
+    )
+
+
+def decision_sentence(results: Mapping[str, Any], treatment: str) -> str | None:
+    """What to do about a treatment and why; None of results that say nothing of it."""
+    found = next((row for row in results.get("decisions") or () if row["treatment"] == treatment), None)
+    return None if found is None else f"Decision: {found['decision']}. {found['reason']}"
+
+
 def treatments(results: Mapping[str, Any]) -> list[str]:
     """The arms but the control, in the order of the results."""
     return [arm for arm in results["arms"] if arm != results["analysis"]["control"]]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from metrics.definitions import Metric
+from metrics.estimates import columns_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -36,10 +37,9 @@ class Outcomes:
         return np.searchsorted(user, self.user)
 
 
-def columns_of(metrics: Iterable[Metric]) -> tuple[str, ...]:
+def needed_columns(metrics: Iterable[Metric]) -> tuple[str, ...]:
     """The columns that metrics and their covariates are made of, in alphabetical order."""
-    pairs = [pair for metric in metrics for pair in ((metric.numerator, metric.denominator), *metric.covariates)]
-    return tuple(sorted({column for pair in pairs for column in pair if column is not None}))
+    return tuple(sorted({column for metric in metrics for column in columns_of(metric, cuped=True)}))
 
 
 def outcomes_of(totals_by_arm: Mapping[str, pl.DataFrame], metrics: Sequence[Metric]) -> Outcomes:
@@ -59,7 +59,7 @@ def outcomes_of(totals_by_arm: Mapping[str, pl.DataFrame], metrics: Sequence[Met
     for arm, totals in sorted_totals.items():
         if not np.array_equal(totals["user"].to_numpy(), user):
             raise ValueError(f"totals_by_arm.{arm}: users differ from those of {first!r} (must be the same)")
-        tables[arm] = {name: _floats(totals[name]) for name in columns_of(metrics)}
+        tables[arm] = {name: _floats(totals[name]) for name in needed_columns(metrics)}
         for metric in metrics:
             if not np.array_equal(observed(metric, tables[arm]), observed(metric, tables[first])):
                 raise ValueError(

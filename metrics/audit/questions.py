@@ -17,7 +17,7 @@ from metrics.audit.outcomes import Table, observed
 from metrics.audit.rates import Promise
 from metrics.definitions import Metric
 from metrics.estimates import estimate
-from metrics.quantiles import quantile_effect
+from metrics.quantiles import quantile_effects
 
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
@@ -122,7 +122,7 @@ def _of_quantile(metric: Metric, control: Sample, treatment: Sample, alpha: floa
     values = [arm.values(metric.numerator) for arm in (control, treatment)]
     if min(map(len, values)) < 2:
         return Answer(None, None, None, None, True)
-    found = quantile_effect(*values, quantile, alpha)
+    (found,) = quantile_effects(*values, [quantile], alpha)
     return Answer(found.p_value, found.ci, None, None, True)
 
 

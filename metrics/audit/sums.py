@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tea_tasting.aggr import Aggregates
 from threadpoolctl import threadpool_limits
 
-from metrics.audit.outcomes import Table, columns_of
+from metrics.audit.outcomes import Table, needed_columns
 from metrics.definitions import Metric
 
 Floats = npt.NDArray[np.float64]
@@ -26,7 +26,7 @@ _BLOCK: Final = 1 << 22
 
 def block_size(users: int) -> int:
     """Replications that are drawn together."""
-    return max(1, min(128, _BLOCK // max(users, 1)))
+    return max(1, min(32, _BLOCK // max(users, 1)))
 
 
 class ColumnSums:
@@ -40,8 +40,8 @@ class ColumnSums:
 
     def __init__(self, table: Table, metrics: Sequence[Metric], rows: Flags) -> None:
         self._rows = np.flatnonzero(rows)
-        self._columns = columns_of(metrics)
-        pairs = {pair for metric in metrics for pair in combinations_with_replacement(columns_of([metric]), 2)}
+        self._columns = needed_columns(metrics)
+        pairs = {pair for metric in metrics for pair in combinations_with_replacement(needed_columns([metric]), 2)}
         self._pairs = sorted(pairs)
         values = {name: table[name][self._rows] for name in self._columns}
         self._centre = {name: float(each.mean()) if len(each) else 0.0 for name, each in values.items()}

@@ -2,9 +2,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from scipy.stats import binom, bootstrap
 
-from metrics.quantiles import quantile_effect
+from metrics.quantiles import QuantileEffect, quantile_effects
+
+
+def quantile_effect(control: ArrayLike, treatment: ArrayLike, quantile: float, alpha: float) -> QuantileEffect:
+    """One quantile."""
+    (found,) = quantile_effects(control, treatment, [quantile], alpha)
+    return found
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.9])
