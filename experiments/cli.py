@@ -20,6 +20,8 @@ from experiments.analyze_command import analyze
 from experiments.audit_command import EXAMPLE as AUDIT_EXAMPLE
 from experiments.audit_command import audit
 from experiments.cache_command import cache_app
+from experiments.power_command import EXAMPLE as POWER_EXAMPLE
+from experiments.power_command import power
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
 from experiments.time_command import EXAMPLE, time
@@ -51,6 +53,7 @@ app.add_typer(cache_app, name="cache")
 app.command(name="time", epilog=EXAMPLE)(time)
 app.command(name="analyze", epilog=ANALYZE_EXAMPLE)(analyze)
 app.command(name="audit", epilog=AUDIT_EXAMPLE)(audit)
+app.command(name="power", epilog=POWER_EXAMPLE)(power)
 
 
 class Kind(StrEnum):

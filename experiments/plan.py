@@ -147,8 +147,10 @@ class Plan(AnalysisSettings):
             raise ValueError("sequential.looks: needs date, the column with the day of exposure; give it")
         if self.planned_days is not None and self.date is None:
             raise ValueError("planned_days: needs date, the column with the day of exposure; give it")
-        if self.cluster is not None and self.date is not None:
-            raise ValueError("cluster: looks and days of clustered designs are not supported; leave date out")
+        if self.cluster is not None and (self.date is not None or self.segments):
+            raise ValueError("cluster: looks, days and segments are for units randomised one by one; leave them out")
+        if self.cluster is not None and self.missing == "drop":
+            raise ValueError("missing: drop leaves units out of sums by cluster; use zero or refuse")
         if self.shares is not None and not math.isfinite(sum(self.shares.values())):
             raise ValueError("shares: must be finite")
         return self

@@ -14,6 +14,7 @@ from allocation.settings import ExposureAllocation
 from experiments.config import Arm, ExperimentConfig
 from experiments.playing import Phases
 from experiments.run_analysis import analyse, scorecard
+from experiments.segmenting import Surroundings
 from experiments.thinking import dated_thinking
 from metrics.balance import warmup_balance
 from metrics.daily import daily_effects
@@ -74,7 +75,16 @@ def build_results(
     under_arm = None
     if played.under_arm is not None:
         under_arm = {arm: pl.concat([played.warmup, table]) for arm, table in played.under_arm.items()}
-    verdict = analyse(config, phases, played.user_days, totals, under_arm, ratio.ok, lambda day: _date(world, day))
+    verdict = analyse(
+        config,
+        phases,
+        played.user_days,
+        totals,
+        under_arm,
+        ratio.ok,
+        lambda day: _date(world, day),
+        Surroundings.of(world),
+    )
     daily = daily_effects(played.user_days, control, treatments, metrics, analysis.alpha)
     daily_truth = _daily_truth(played, control, metrics)
     for point in daily:

@@ -5,7 +5,7 @@ What a table cannot know (worlds, policies, visits, the truth) is empty. Knows c
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -16,9 +16,17 @@ from experiments.unit_table import ARM, DAY, UNIT
 from experiments.verdict import Capped, Question, Reading, answer
 from metrics.balance import warmup_balance
 from metrics.capping import cap_heights, capped, share_capped
+from metrics.clusters import clustered, design_effect_of
 from metrics.daily import daily_effects
 from metrics.definitions import Metric
+from metrics.estimates import arm_aggregates, estimate
+from metrics.multiplicity import adjusted
+from metrics.segments import as_rows, by_trait, interaction_row
 from metrics.srm import sample_ratio
+
+MOST_LEVELS: Final = 30
+"""Values of a column beyond which it is no segment."""
+KNOWN_BEFORE: Final = "what was known of units before the arms parted"
 
 
 def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) -> dict[str, Any]:
@@ -31,29 +39,34 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
         config_hash: of plan and table.
 
     Raises:
-        ValueError: if there are more looks than planned days.
+        ValueError: if there are more looks than planned days, a segment has too many values, or clusters are too few.
     """
     arms = sorted(units[ARM].unique())
     control = plan.control or arms[0]
     treatments = [arm for arm in arms if arm != control]
     metrics = [metric.metric for metric in plan.metrics]
-    counts = {arm: int((units[ARM] == arm).sum()) for arm in (control, *treatments)}
+    capped_units, compared = _capped(units, plan, arms), metrics
+    totals = units
+    if plan.cluster is not None:
+        totals, compared = clustered(units, plan.cluster, metrics)
+        capped_units = _over_clusters(capped_units, plan.cluster)
+    counts = {arm: int((totals[ARM] == arm).sum()) for arm in (control, *treatments)}
     shares = plan.shares or dict.fromkeys(counts, 1.0)
     ratio = sample_ratio(counts, {arm: shares[arm] for arm in counts})
     first, days = _span(units, plan)
     question = Question(
-        totals=units,
+        totals=totals,
         control=control,
         treatments=treatments,
-        metrics=metrics,
+        metrics=compared,
         primary=str(plan.primary),
         settings=plan,
         trusted=ratio.ok,
-        readings=_readings(units, plan, days),
-        capped=_capped(units, plan, list(counts)),
+        readings=_readings(totals, plan, days),
+        capped=capped_units,
     )
-    found = answer(question)
-    for row in (*found["comparisons"], *found["quantiles"], *found["guardrails"]):
+    found = answer(question) | _segments(units, plan, control, treatments, metrics)
+    for row in (*found["comparisons"], *found["quantiles"], *found["guardrails"], *found["segments"]):
         row["truth"] = None
     whole = sum(shares.values())
     return {
@@ -106,6 +119,9 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
         },
         "srm": {"p_value": ratio.p_value, "ok": ratio.ok},
         **found,
+        "trends": [],
+        "retention": None,
+        "clusters": _clusters(units, plan, found["comparisons"], metrics),
         "daily": _daily(units, plan, control, treatments, metrics),
         "context": None,
         "allocation": None,
@@ -119,9 +135,9 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
                     "difference_sd": row["smd"],
                     "p_value": row["p_value"],
                 }
-                for row in warmup_balance(units, control, treatments, metrics)
+                for row in warmup_balance(totals, control, treatments, compared)
             ],
-            "missing": _missing(units, plan, list(counts)),
+            "missing": _missing(units, plan, arms),
             "visits": {},
             "exposed": counts,
             "churned": {},
@@ -188,6 +204,62 @@ def _capped(units: pl.DataFrame, plan: Plan, arms: list[str]) -> Capped | None:
             for name, metric in chosen.items()
         },
     )
+
+
+def _over_clusters(found: Capped | None, cluster: str) -> Capped | None:
+    if found is None:
+        return None
+    totals, metrics = clustered(found.totals, cluster, list(found.metrics.values()))
+    return replace(found, totals=totals, metrics={metric.name: metric for metric in metrics})
+
+
+def _clusters(
+    units: pl.DataFrame, plan: Plan, comparisons: list[dict[str, Any]], metrics: list[Metric]
+) -> dict[str, Any] | None:
+    """What randomising clusters cost: the variance of each effect over that of units randomised one by one."""
+    if plan.cluster is None:
+        return None
+    by_name = {metric.name: metric for metric in metrics}
+    effects = []
+    for row in comparisons:
+        metric = by_name[row["metric"]]
+        of_arm = arm_aggregates(units, (row["control"], row["treatment"]), [metric], plan.cuped)
+        alone = estimate(metric, of_arm[row["control"]], of_arm[row["treatment"]], plan.alpha, plan.cuped)
+        known = row["std_error"] and alone.std_error
+        effects.append(
+            {
+                "metric": row["metric"],
+                "treatment": row["treatment"],
+                "design_effect": design_effect_of(row["std_error"], float(alone.std_error or 0.0)) if known else None,
+            }
+        )
+    return {"column": plan.cluster, "count": units[plan.cluster].n_unique(), "design_effects": effects}
+
+
+def _segments(
+    units: pl.DataFrame, plan: Plan, control: str, treatments: list[str], metrics: list[Metric]
+) -> dict[str, list[dict[str, Any]]]:
+    """The primary metric's effect by what units were, and whether the parts differ.
+
+    Raises:
+        ValueError: if a column has too many values to be a segment, or units are clustered.
+    """
+    segments: list[dict[str, Any]] = []
+    interactions: list[dict[str, Any]] = []
+    primary = next(metric for metric in metrics if metric.name == plan.primary)
+    for column in plan.segments:
+        levels = units[column].drop_nulls().n_unique()
+        if levels > MOST_LEVELS:
+            raise ValueError(f"segments: {column} has {levels:,} values; at most {MOST_LEVELS}, so group them first")
+        for treatment in treatments:
+            found, interaction = by_trait(units, column, primary, control, treatment, plan.alpha, plan.cuped)
+            segments += as_rows(found, column, primary.name, treatment, KNOWN_BEFORE)
+            interactions.append(interaction_row(column, primary.name, treatment, KNOWN_BEFORE, interaction))
+    for row, p_value in zip(
+        interactions, adjusted([row["p_value"] for row in interactions], plan.correction), strict=True
+    ):
+        row["p_adjusted"] = p_value
+    return {"segments": [{**row, "per": None} for row in segments], "interactions": interactions}
 
 
 def _totals(units: pl.DataFrame, arm: str, metrics: list[Metric]) -> dict[str, float]:

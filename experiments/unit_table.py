@@ -59,11 +59,12 @@ def read_units(path: Path, plan: Plan) -> pl.DataFrame:
     words = [_label(table, plan.unit, plan).rename(UNIT), _label(table, plan.variant, plan).rename(ARM)]
     days = [_day(table, plan.date).rename(DAY)] if plan.date else []
     taken = {UNIT, ARM, *([DAY] if plan.date else [])}
-    clash = next((series.name for series in (*numbers, *labels) if series.name in taken), None)
-    if clash is not None:
-        raise UserError(
-            f"{clash}: a metric or segment cannot use this name, which is needed for the plan; rename the column"
-        )
+    for series in (*labels, *numbers):
+        if series.name in taken:
+            raise UserError(
+                f"{series.name}: another column of the plan needs this name; rename the column in the table"
+            )
+        taken.add(series.name)
     units = pl.DataFrame([*words, *days, *labels, *numbers])
     _check_units(units, plan)
     return units

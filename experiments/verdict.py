@@ -20,9 +20,7 @@ from metrics.estimates import Estimate, arm_aggregates, columns_of, estimate
 from metrics.guardrails import Guardrail, guard
 from metrics.power import power_of, smallest_effect
 from metrics.quantiles import quantile_effects
-from metrics.sequential.boundaries import inflation, spending_bounds
-from metrics.sequential.path import AtLevel, Design, Path, sequential_path
-from metrics.sequential.spending import SPENDING, alpha_spent
+from metrics.sequential.path import AtLevel, Design, Path, looks_cost, sequential_path
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,8 @@ def answer(question: Question) -> dict[str, Any]:
         for each in comparisons
         if each.role == "guardrail"
     ]
-    growth = _looks_cost(question)
+    times = [reading.time for reading in question.readings]
+    growth = looks_cost(times, design_of(settings), settings.power.power)
     noticed = [_noticed(each, settings, growth if each.role == "primary" else 1.0) for each in comparisons]
     beside = _capped_beside(question)
     return {
@@ -137,12 +136,15 @@ def answer(question: Question) -> dict[str, Any]:
     }
 
 
+def design_of(settings: AnalysisSettings) -> Design:
+    """How the primary metric is read."""
+    chosen = settings.sequential
+    return Design(chosen.method, settings.alpha, chosen.exponent, chosen.expected_lift)
+
+
 def _paths(question: Question) -> dict[str, Path]:
     """The course of the primary metric for each treatment."""
     settings = question.settings
-    design = Design(
-        settings.sequential.method, settings.alpha, settings.sequential.exponent, settings.sequential.expected_lift
-    )
     primary = next(metric for metric in question.metrics if metric.name == question.primary)
     arms = (question.control, *question.treatments)
     measures: dict[str, list[AtLevel]] = {arm: [] for arm in question.treatments}
@@ -152,7 +154,7 @@ def _paths(question: Question) -> dict[str, Path]:
         for arm in question.treatments:
             measures[arm].append(_measure(primary, of_arm, question.control, arm, settings.cuped))
     times = [reading.time for reading in question.readings]
-    return {arm: sequential_path(measures[arm], times, design) for arm in question.treatments}
+    return {arm: sequential_path(measures[arm], times, design_of(settings)) for arm in question.treatments}
 
 
 def _measure(metric: Metric, of_arm: Mapping[str, Any], control: str, treatment: str, cuped: bool) -> AtLevel:
@@ -176,15 +178,6 @@ def _path_json(question: Question, treatment: str, path: Path) -> dict[str, Any]
             for number, (reading, look) in enumerate(zip(question.readings, path.looks, strict=True))
         ],
     }
-
-
-def _looks_cost(question: Question) -> float:
-    """How much more information the planned looks take, for the same power as a single one."""
-    settings, times = question.settings, [reading.time for reading in question.readings]
-    if len(times) == 1 or settings.sequential.method not in SPENDING:
-        return 1.0
-    spent = alpha_spent(settings.sequential.method, times, settings.alpha, settings.sequential.exponent)  # type: ignore[arg-type]
-    return inflation(times, spending_bounds(times, spent), settings.alpha, settings.power.power)
 
 
 def _noticed(comparison: Comparison, settings: AnalysisSettings, growth: float) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from scipy.stats import norm
 
 from metrics.estimates import Estimate, Interval, finite
 from metrics.sequential.always_valid import always_valid_p, mixture_bounds, narrowest_spread
-from metrics.sequential.boundaries import FARTHEST, spending_bounds
+from metrics.sequential.boundaries import FARTHEST, inflation, spending_bounds
 from metrics.sequential.spending import SPENDING, alpha_spent
 
 Floats = npt.NDArray[np.float64]
@@ -216,6 +216,20 @@ def _read(estimates: Sequence[Estimate], times: Sequence[float], design: Design)
     bounds, spent = _bounds(tested, information, moments[usable], design)
     z = np.array([found.z for found in tested], np.float64)
     return _Reading(usable, moments[usable], z, information, bounds, spent)
+
+
+def looks_cost(times: Sequence[float], design: Design, power: float) -> float:
+    """How much more information these looks take than a single one of the same power; 1 for methods that do not spend.
+
+    Args:
+        times: share of the planned days that had passed at each look; information is taken to grow with it.
+        design: method and level.
+        power: wanted.
+    """
+    if len(times) < 2 or design.method not in SPENDING:
+        return 1.0
+    spent = alpha_spent(design.method, times, design.alpha, design.exponent)  # type: ignore[arg-type]
+    return inflation(times, spending_bounds(times, spent), design.alpha, power)
 
 
 def _look(

@@ -111,7 +111,7 @@ def test_guardrails_and_looks_of_the_config(finished: SimpleNamespace) -> None:
 
 
 def test_same_bytes_for_any_workers(finished: SimpleNamespace, audit: dict[str, Any]) -> None:
-    """An audit is a function of run, seed and replications: one worker or two answer the same, another seed does not."""
+    """An audit is a function of run, seed and replications: workers do not matter, a seed does."""
     assert len(blocks(REPLICATIONS, audit["users"])) > 1
     assert audited(finished.directory, workers=2) == audit
     other = audited(finished.directory, seed=8, replications=20)

@@ -9,6 +9,8 @@ import pytest
 from experiments.config import ExperimentConfig
 from experiments.run_analysis import analyse, scorecard
 from experiments.runner import phases_of
+from experiments.segmenting import Surroundings
+from experiments.worlds import build_world
 from metrics.user_totals import user_totals
 
 Analyser = Callable[..., dict[str, Any]]
@@ -32,7 +34,22 @@ def under_arm(finished: SimpleNamespace) -> dict[str, pl.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def analysed(finished: SimpleNamespace, under_arm: dict[str, pl.DataFrame]) -> Analyser:
+def surroundings(finished: SimpleNamespace) -> Surroundings:
+    """Cities and days of the finished run."""
+    config = finished.config
+    world = build_world(
+        config.world,
+        start=config.horizon.start,
+        days=phases_of(config).follow_up_end,
+        scenario=config.scenario,
+        slots=config.page.slots,
+        seed=config.seed,
+    ).world
+    return Surroundings.of(world)
+
+
+@pytest.fixture(scope="module")
+def analysed(finished: SimpleNamespace, under_arm: dict[str, pl.DataFrame], surroundings: Surroundings) -> Analyser:
     """``analysed(**analysis)``: the finished run, analysed anew with some keys of ``analysis`` replaced."""
 
     def again(known: bool = True, user_days: pl.DataFrame | None = None, **analysis: Any) -> dict[str, Any]:
@@ -42,7 +59,7 @@ def analysed(finished: SimpleNamespace, under_arm: dict[str, pl.DataFrame]) -> A
         table = finished.user_days if user_days is None else user_days
         days = (phases.experiment_start, phases.experiment_end, phases.follow_up_end)
         totals = user_totals(table, *days, scorecard(config))
-        return analyse(config, phases, table, totals, under_arm if known else None, True, str)
+        return analyse(config, phases, table, totals, under_arm if known else None, True, str, surroundings)
 
     return again
 
@@ -176,3 +193,74 @@ def test_power_is_that_of_the_lift_that_was_asked_for(analysed: Analyser) -> Non
         assert less["power"] < more["power"]
         assert less["users_needed"] > more["users_needed"]
         assert less["smallest_lift"] == more["smallest_lift"]
+
+
+def test_contexts_divide_the_days_and_traits_the_users(finished: SimpleNamespace, surroundings: Surroundings) -> None:
+    """Parts of a trait hold each user once; parts of a context hold each click once."""
+    results = finished.results
+    rows = {(row["dimension"], row["level"], row["treatment"]): row for row in results["segments"]}
+    users = {row["treatment"]: sum(row["users"].values()) for row in results["comparisons"] if row["metric"] == "ctr"}
+    for dimension in ("city", "activity", "newcomer"):
+        for treatment, count in users.items():
+            parts = [row["users"] for key, row in rows.items() if (key[0], key[2]) == (dimension, treatment)]
+            assert sum(parts) == count
+    days = finished.user_days.filter(pl.col("phase") == "experiment")
+    rainy = days.filter(pl.Series(surroundings.has("rain", days)) & (pl.col("arm") == "popularity"))
+    for (dimension, level, _), row in rows.items():
+        if (dimension, level) == ("rain", "rain"):
+            assert row["control_value"] == pytest.approx(rainy["clicks"].sum() / rainy["impressions"].sum())
+            assert row["truth"]["effect"] is not None
+            assert "visits made on such days" in row["conditioned_on"]
+    assert ("rain", "rain", "utility") in rows
+
+
+def test_days_have_the_weather_of_their_users_city(finished: SimpleNamespace, surroundings: Surroundings) -> None:
+    """A day's context is looked up in the city in which its user lives."""
+    days = finished.user_days
+    city = surroundings.city_of(days["user"])
+    found = surroundings.has("rain", days)
+    for row in range(0, days.height, 37):
+        assert found[row] == surroundings.contexts["rain"][city[row], days["day"][row]]
+    assert set(city) == {0, 1}
+
+
+def test_differences_between_parts_are_one_family(finished: SimpleNamespace, analysed: Analyser) -> None:
+    """Every test of difference is corrected together; a split that does not split is not there."""
+    tests = finished.results["interactions"]
+    p_values = [row["p_value"] for row in tests if row["p_value"] is not None]
+    smallest = min((row for row in tests if row["p_value"] is not None), key=lambda row: row["p_value"])
+    assert smallest["p_adjusted"] == pytest.approx(min(1.0, len(p_values) * smallest["p_value"]))
+    split = {(row["dimension"], row["treatment"]) for row in finished.results["segments"]}
+    assert {(row["dimension"], row["treatment"]) for row in tests} == split
+    assert analysed(segments=())["segments"] == []
+
+
+def test_an_arm_that_wins_in_the_rain_wins_in_the_rain(
+    finished: SimpleNamespace, surroundings: Surroundings, analysed: Analyser
+) -> None:
+    """If rain alone makes an arm click, the interaction with rain is found and no other is so clear."""
+    days = finished.user_days
+    helped = pl.Series(surroundings.has("rain", days)) & (days["arm"] == "utility") & (days["phase"] == "experiment")
+    changed = days.with_columns(
+        pl.when(helped).then(pl.col("impressions")).otherwise(pl.col("clicks")).cast(pl.Int64).alias("clicks")
+    )
+    tests = [row for row in analysed(user_days=changed)["interactions"] if row["treatment"] == "utility"]
+    clearest = min((row for row in tests if row["p_value"] is not None), key=lambda row: row["p_value"])
+    assert clearest["dimension"] == "rain"
+    assert clearest["p_adjusted"] < 0.01
+
+
+def test_trends_and_retention_have_their_truth(finished: SimpleNamespace) -> None:
+    """Slopes and shares of users still there stand beside those of all users under every arm."""
+    results = finished.results
+    assert {row["metric"] for row in results["trends"]} == {"ctr", "ipv", "atc", "gmv", "tv", "ner", "sessions"}
+    assert all(row["truth"]["slope"] is not None for row in results["trends"] if row["slope"] is not None)
+    retention = results["retention"]
+    assert [curve["arm"] for curve in retention["curves"]] == list(finished.config.arms)
+    assert [row["treatment"] for row in retention["tests"]] == ["utility", "contextual"]
+    for curve in retention["curves"]:
+        shares = [point["share"] for point in curve["points"]]
+        assert shares == sorted(shares, reverse=True)
+        assert 0.0 <= curve["truth"]["share"] <= 1.0
+    for row in retention["returns"]:
+        assert [point["day"] for point in row["points"]] == list(range(1, 8))

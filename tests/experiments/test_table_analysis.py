@@ -161,3 +161,49 @@ def test_the_report_of_a_table_is_whole(table: Path) -> None:
     assert "4,000 units of a table" in html
     assert " items, " not in html
     assert "Decision: ship." in html
+
+
+def test_segments_of_a_table_are_its_columns(table: Path, tmp_path: Path) -> None:
+    """Each value of a column has its estimate, each column its test, and a column of names is none."""
+    rows = pl.read_parquet(table).with_columns(
+        pl.when(pl.col("user") % 2 == 0).then(pl.lit("old")).otherwise(pl.lit("new")).alias("age")
+    )
+    rows.write_parquet(tmp_path / "units.parquet")
+    results = analysed(tmp_path / "units.parquet", segments=["age"])
+    assert [(row["dimension"], row["level"], row["users"]) for row in results["segments"]] == [
+        ("age", "new", 2000),
+        ("age", "old", 2000),
+    ]
+    (test,) = results["interactions"]
+    assert test["degrees"] == 1
+    assert test["p_adjusted"] == test["p_value"]
+    with pytest.raises(ValueError, match="segments: spend has"):
+        analysed(tmp_path / "units.parquet", segments=["spend"])
+
+
+def test_clusters_of_a_table_are_what_is_compared(tmp_path: Path) -> None:
+    """With a cluster column the clusters are counted, and the price of randomising them is told."""
+    rng = np.random.default_rng(7)
+    cluster = np.repeat(np.arange(40), 50)
+    level = rng.normal(10.0, 2.0, 40)
+    spend = np.maximum(level[cluster] + rng.normal(0.0, 2.0, 2000), 0.0)
+    pl.DataFrame(
+        {
+            "user": np.arange(2000),
+            "city": cluster,
+            "variant": np.where(cluster % 2 == 0, "A", "B"),
+            "spend": spend,
+        }
+    ).write_parquet(tmp_path / "cities.parquet")
+    metric = {"name": "spend", "kind": "mean", "column": "spend", "cap": 0.99}
+    results = analysed(tmp_path / "cities.parquet", metrics=[metric], cluster="city")
+    (row,) = results["comparisons"]
+    assert row["users"] == {"A": 20, "B": 20}
+    assert row["control_value"] == pytest.approx(spend[cluster % 2 == 0].mean())
+    assert results["clusters"]["count"] == 40
+    assert results["clusters"]["design_effects"][0]["design_effect"] > 5.0
+    assert row["capped"]["control_value"] < row["control_value"]
+    few = pl.read_parquet(tmp_path / "cities.parquet").filter(pl.col("city") < 6)
+    few.write_parquet(tmp_path / "few.parquet")
+    with pytest.raises(ValueError, match="city: arm 'A' has 3 clusters"):
+        analysed(tmp_path / "few.parquet", metrics=[metric], cluster="city")

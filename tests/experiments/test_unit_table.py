@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.loading import UserError
@@ -79,6 +79,7 @@ def test_units_may_be_numbers_and_arms_too(tmp_path: Path) -> None:
     assert read_units(path, a_plan(control="0"))["arm"].to_list() == ["0", "1", "0", "1"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=4, max_size=4, unique=True))
 def test_numbers_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, spend: list[float]) -> None:
     """Reading what was written loses nothing."""

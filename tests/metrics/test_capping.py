@@ -1,12 +1,13 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics.capping import cap_heights, capped, share_capped
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.0, 1e6), min_size=1, max_size=60), st.floats(0.01, 0.99))
 def test_capping_cuts_at_the_quantile_and_nothing_else(values: list[float], quantile: float) -> None:
     """Values above the warm-up's quantile become it, all others stay, whatever the experiment holds."""

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics.decision import Decision, Evidence, decide
@@ -55,6 +55,7 @@ def test_every_case_of_the_rule(changes: dict, word: str, reason: str) -> None:
     assert reason in found.reason
 
 
+@settings(deadline=None)
 @given(evidences)
 def test_a_launch_needs_everything(evidence: Evidence) -> None:
     """Shipping takes users that fell as planned, a better primary metric, and every guardrail passed."""
@@ -63,6 +64,7 @@ def test_a_launch_needs_everything(evidence: Evidence) -> None:
     assert (found.word == "ship") == ready
 
 
+@settings(deadline=None)
 @given(evidences)
 def test_the_reason_is_one_sentence(evidence: Evidence) -> None:
     """It ends with its only full stop."""

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
@@ -36,6 +36,7 @@ def test_three_states() -> None:
     assert guard("sessions", "b", found(-0.001, 0.05), 0.02, 0.05).state == "open"
 
 
+@settings(deadline=None)
 @given(st.floats(-0.5, 0.5), st.floats(0.001, 0.2), st.floats(0.005, 0.3), st.floats(0.01, 0.2))
 def test_passing_is_the_interval_staying_above_the_margin(
     lift: float, error: float, margin: float, alpha: float
@@ -49,6 +50,7 @@ def test_passing_is_the_interval_staying_above_the_margin(
         assert (outcome.state == "passed") == (lowest > -margin)
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 0.4), st.floats(0.001, 0.1))
 def test_where_less_is_better_a_rise_is_the_loss(lift: float, error: float) -> None:
     """Latency that rises beyond the margin fails as revenue that falls does."""

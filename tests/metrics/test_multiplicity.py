@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics.multiplicity import adjusted
@@ -24,6 +24,7 @@ def test_corrections_are_those_of_r(correction: str) -> None:
     assert adjusted(P, correction) == pytest.approx(R[correction], abs=5e-8)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(p_values, st.sampled_from(sorted(R)))
 def test_corrected_p_values_never_shrink_and_keep_their_places(p: list[float | None], correction: str) -> None:
     """What was not tested stays untested, and no correction makes a p-value smaller or larger than 1."""
@@ -34,6 +35,7 @@ def test_corrected_p_values_never_shrink_and_keep_their_places(p: list[float | N
     )
 
 
+@settings(deadline=None)
 @given(p_values)
 def test_hochberg_is_never_weaker_than_holm_and_fdr_never_weaker_than_hochberg(p: list[float | None]) -> None:
     """The known order of power among the corrections holds for every family."""

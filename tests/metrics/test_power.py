@@ -21,6 +21,7 @@ levels = st.floats(0.001, 0.2)
 powers = st.floats(0.3, 0.99)
 
 
+@settings(deadline=None)
 @given(st.floats(1e-6, 1e6), levels, powers)
 def test_power_and_smallest_effect_invert_each_other(error: float, alpha: float, power: float) -> None:
     """The smallest effect has the power it was asked for, and is the smallest effect of its power, to 1e-6."""
@@ -30,6 +31,7 @@ def test_power_and_smallest_effect_invert_each_other(error: float, alpha: float,
     assert power_of(-effect, error, alpha) == pytest.approx(power, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 0.9), st.floats(50.0, 1e6), st.floats(0.2, 5.0), levels, powers)
 def test_power_and_smallest_rise_invert_each_other(
     control: float, users: float, ratio: float, alpha: float, power: float
@@ -44,6 +46,7 @@ def test_power_and_smallest_rise_invert_each_other(
     assert power_of_proportions(control, rise, arms, alpha) == pytest.approx(power, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.floats(0.001, 10.0), st.floats(0.01, 100.0), st.floats(0.0, 100.0), st.floats(0.05, 0.95), levels, powers)
 def test_users_and_power_invert_each_other(
     effect: float, before: float, after: float, share: float, alpha: float, power: float

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics.proportions import compare_proportions
@@ -27,6 +27,7 @@ def test_the_test_is_that_of_statsmodels_example() -> None:
     assert compare_proportions(12, 99, 5, 83, 0.05).p_value == pytest.approx(0.15918129181156992)
 
 
+@settings(deadline=None)
 @given(counts, counts, st.floats(0.01, 0.3))
 def test_intervals_hold_the_estimate_and_turn_with_the_arms(
     control: tuple[int, int], treatment: tuple[int, int], alpha: float

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -9,6 +9,7 @@ from metrics.sequential.always_valid import always_valid_p, mixture_bounds, narr
 errors = st.floats(1e-4, 10.0)
 
 
+@settings(deadline=None)
 @given(errors, st.floats(1e-3, 10.0), st.floats(0.001, 0.3))
 def test_bound_and_p_value_say_the_same(error: float, spread: float, alpha: float) -> None:
     """At the bound the p-value is alpha, beyond it smaller, below it larger."""
@@ -20,6 +21,7 @@ def test_bound_and_p_value_say_the_same(error: float, spread: float, alpha: floa
     assert beyond < alpha < below
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-6.0, 6.0), min_size=2, max_size=20), st.floats(0.01, 1.0))
 def test_the_p_value_never_rises(z: list[float], spread: float) -> None:
     """What was once significant stays so: one may stop at any look."""

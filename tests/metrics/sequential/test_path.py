@@ -51,6 +51,7 @@ def walk(z: list[float | None], method: str = "obrien_fleming", alpha: float = 0
     )
 
 
+@settings(deadline=None)
 @given(st.floats(-6.0, 6.0).filter(lambda z: abs(z) > 1e-6), st.sampled_from(SPENDING))
 def test_one_look_at_the_end_is_the_fixed_test(z: float, method: str) -> None:
     """Bound, p-value and interval are those of the test that is read once."""

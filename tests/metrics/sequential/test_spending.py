@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
 from metrics.sequential.spending import SPENDING, alpha_spent
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SPENDING), st.floats(1e-6, 0.5), st.floats(0.2, 5.0))
 def test_spending_grows_from_nothing_to_the_level(method: str, alpha: float, exponent: float) -> None:
     """Nothing is spent at the start, all of it at the end, and never any is given back."""
