@@ -17,6 +17,8 @@ from rich.table import Table
 
 from experiments.analyze_command import EXAMPLE as ANALYZE_EXAMPLE
 from experiments.analyze_command import analyze
+from experiments.audit_command import EXAMPLE as AUDIT_EXAMPLE
+from experiments.audit_command import audit
 from experiments.cache_command import cache_app
 from experiments.power_command import EXAMPLE as POWER_EXAMPLE
 from experiments.power_command import power
@@ -53,6 +55,7 @@ app.command(name="time", epilog=EXAMPLE)(time)
 app.command(name="record", epilog=RECORD_EXAMPLE)(record)
 app.command(name="convert", epilog=CONVERT_EXAMPLE)(convert)
 app.command(name="analyze", epilog=ANALYZE_EXAMPLE)(analyze)
+app.command(name="audit", epilog=AUDIT_EXAMPLE)(audit)
 app.command(name="power", epilog=POWER_EXAMPLE)(power)
 
 

@@ -4,7 +4,7 @@ Knows user days and how they become totals: at each look, cut at a height of the
 know any test.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, Final
@@ -113,6 +113,14 @@ def beside(truth: Mapping[str, float | None] | None, ci: list[float] | None) -> 
     return {**{name: truth[name] for name in _TRUE}, "covered": covered}
 
 
+def cap_heights_of(config: ExperimentConfig, user_days: pl.DataFrame, metrics: Sequence[Metric]) -> dict[str, float]:
+    """The height at which each amount of the scorecard is cut, by column; empty where nothing is to be cut."""
+    chosen = [metric.numerator for metric in metrics if metric.kind == "mean" and metric.numerator in AMOUNTS]
+    if config.analysis.capping is None or not chosen:
+        return {}
+    return cap_heights(user_days.filter(pl.col("phase") == "warmup"), chosen, config.analysis.capping)
+
+
 def _totals_after(
     user_days: pl.DataFrame, at_the_end: pl.DataFrame, days: int, phases: Phases, metrics: tuple[Metric, ...]
 ) -> Callable[[], pl.DataFrame]:
@@ -127,15 +135,10 @@ def _capped(
     config: ExperimentConfig, phases: Phases, user_days: pl.DataFrame, metrics: tuple[Metric, ...]
 ) -> Capped | None:
     """Totals of days that are cut one by one, so that the height does not depend on how long the experiment is."""
-    quantile = config.analysis.capping
-    chosen = [metric for metric in metrics if metric.kind == "mean" and metric.numerator in AMOUNTS]
-    if quantile is None or not chosen:
+    quantile, heights = config.analysis.capping, cap_heights_of(config, user_days, metrics)
+    if quantile is None or not heights:
         return None
-    warmup = user_days.filter(pl.col("phase") == "warmup")
-    heights = cap_heights(warmup, [metric.numerator for metric in chosen], quantile)
-    if not heights:
-        return None
-    cut = {metric.name: metric for metric in chosen if metric.numerator in heights}
+    cut = {metric.name: metric for metric in metrics if metric.kind == "mean" and metric.numerator in heights}
     days = (phases.experiment_start, phases.experiment_end, phases.follow_up_end)
     outcome = user_days.filter(pl.col("phase") == "experiment")
     by_arm = {arm: outcome.filter(pl.col("arm") == arm) for arm in config.arms}

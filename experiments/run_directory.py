@@ -25,6 +25,8 @@ MANIFEST: Final = "manifest.json"
 RESULTS: Final = "results.json"
 EVALUATION: Final = "evaluation.json"
 TIMING: Final = "timing.json"
+AUDIT: Final = "audit.json"
+AUDIT_REPORT: Final = "audit.html"
 REPORT: Final = "report.html"
 USER_DAYS: Final = "user_days.parquet"
 COUNTERFACTUALS: Final = "counterfactuals.parquet"
@@ -194,7 +196,7 @@ class RunDirectory:
 
     def _discard(self) -> None:
         """Remove an earlier run and nothing else; the manifest first, so that it never looks complete."""
-        for name in (MANIFEST, RESULTS, EVALUATION, TIMING, REPORT, USER_DAYS, COUNTERFACTUALS):
+        for name in (MANIFEST, RESULTS, EVALUATION, TIMING, AUDIT, AUDIT_REPORT, REPORT, USER_DAYS, COUNTERFACTUALS):
             (self.path / name).unlink(missing_ok=True)
         for name in (PARTS, LOG):
             shutil.rmtree(self.path / name, ignore_errors=True)

@@ -70,7 +70,7 @@ def quantile_effects(
 
 def _effect(before: Floats, after: Floats, quantile: float, alpha: float) -> QuantileEffect:
     values = [float(np.quantile(sample, quantile)) for sample in (before, after)]
-    differences = np.sort((_resampled(after, quantile)[:, None] - _resampled(before, quantile)[None, :]).ravel())
+    differences = (_resampled(after, quantile)[:, None] - _resampled(before, quantile)[None, :]).ravel()
     low, high = np.quantile(differences, [alpha / 2.0, 1.0 - alpha / 2.0])
     tail = min((differences <= 0.0).sum(), (differences >= 0.0).sum())
     return QuantileEffect(

@@ -92,6 +92,11 @@ def axis(title: str = "", grid: bool = True, zeroline: bool = False, **more: Any
     }
 
 
+def dashed(**ends: Any) -> Figure:
+    """A dashed line to hold figures against, from ``x0``, ``y0`` to ``x1``, ``y1``."""
+    return {"type": "line", "line": {"color": "@zero", "width": 1.4, "dash": "dash"}, **ends}
+
+
 def label(
     text: str,
     x: float | str,

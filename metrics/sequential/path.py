@@ -135,35 +135,87 @@ def sequential_path(measures: Sequence[AtLevel], times: Sequence[float], design:
     Raises:
         ValueError: if the lengths differ, or the times do not grow within 0 to 1.
     """
-    moments = np.asarray(times, np.float64)
-    if len(moments) != len(measures):
-        raise ValueError(f"times: {len(moments)} (must be {len(measures)}, one for each look)")
-    if len(moments) and not (moments[0] > 0.0 and moments[-1] <= 1.0 and (np.diff(moments) > 0.0).all()):
-        raise ValueError(f"times: {list(times)} (must grow, from above 0 to at most 1)")
     estimates = [measure(design.alpha) for measure in measures]
-    usable = [place for place, each in enumerate(estimates) if each.z is not None]
-    if not usable:
+    reading = _read(estimates, times, design)
+    if reading is None:
         blind = tuple(_look(time, found, None, None, None) for time, found in zip(times, estimates, strict=True))
         return Path(blind, None, None, _METHODS[design.method])
-    tested = [estimates[place] for place in usable]
-    z = np.array([found.z for found in tested], np.float64)
-    information = _information(tested, moments[usable])
-    bounds, spent = _bounds(tested, information, moments[usable], design)
     looks = []
     for place, (time, found) in enumerate(zip(times, estimates, strict=True)):
-        if place not in usable:
+        if place not in reading.usable:
             looks.append(_look(time, found, None, None, None))
             continue
-        index = usable.index(place)
-        bound = float(bounds[index])
+        index = reading.usable.index(place)
+        bound = float(reading.bounds[index])
         level = 2.0 * float(norm.sf(bound))
         held = measures[place](level) if level > 1e-12 else None
-        share = float(information[index] / information[-1])
-        used = None if spent is None else float(spent[index])
-        looks.append(_look(time, found, (share, bound, used), held, bool(abs(z[index]) >= bound)))
+        share = float(reading.information[index] / reading.information[-1])
+        used = None if reading.spent is None else float(reading.spent[index])
+        looks.append(_look(time, found, (share, bound, used), held, bool(reading.crossed[index])))
     stopped = next((place for place, each in enumerate(looks) if each.crossed), None)
-    p_value = _sequential_p(tested, z, information, moments[usable], design)
+    tested = [estimates[place] for place in reading.usable]
+    p_value = _sequential_p(tested, reading.z, reading.information, reading.times, design)
     return Path(tuple(looks), stopped, p_value, _METHODS[design.method])
+
+
+def first_crossing(estimates: Sequence[Estimate], times: Sequence[float], design: Design) -> int | None:
+    """Index of the first look that reaches its bound; ``None`` if none does. The ``stopped`` of a path, and no more.
+
+    Args:
+        estimates: of each look.
+        times: as for ``sequential_path``.
+        design: method and level.
+
+    Raises:
+        ValueError: as ``sequential_path``.
+    """
+    reading = _read(estimates, times, design)
+    if reading is None or not reading.crossed.any():
+        return None
+    return reading.usable[int(np.argmax(reading.crossed))]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Statistics and bounds of the looks at which something could be tested, each [usable looks].
+
+    Attributes:
+        usable: indices of these looks.
+        times: share of the plan that had passed.
+        z: statistics.
+        information: never falling.
+        bounds: on |z|.
+        spent: level used up, ``None`` for methods that do not spend.
+    """
+
+    usable: list[int]
+    times: Floats
+    z: Floats
+    information: Floats
+    bounds: Floats
+    spent: Floats | None
+
+    @property
+    def crossed(self) -> npt.NDArray[np.bool_]:
+        """Whether each look reaches its bound."""
+        return np.abs(self.z) >= self.bounds
+
+
+def _read(estimates: Sequence[Estimate], times: Sequence[float], design: Design) -> _Reading | None:
+    """What the looks say and what they are held against; ``None`` if nothing could be tested at any."""
+    moments = np.asarray(times, np.float64)
+    if len(moments) != len(estimates):
+        raise ValueError(f"times: {len(moments)} (must be {len(estimates)}, one for each look)")
+    if len(moments) and not (moments[0] > 0.0 and moments[-1] <= 1.0 and (np.diff(moments) > 0.0).all()):
+        raise ValueError(f"times: {list(times)} (must grow, from above 0 to at most 1)")
+    usable = [place for place, each in enumerate(estimates) if each.z is not None]
+    if not usable:
+        return None
+    tested = [estimates[place] for place in usable]
+    information = _information(tested, moments[usable])
+    bounds, spent = _bounds(tested, information, moments[usable], design)
+    z = np.array([found.z for found in tested], np.float64)
+    return _Reading(usable, moments[usable], z, information, bounds, spent)
 
 
 def looks_cost(times: Sequence[float], design: Design, power: float) -> float:
