@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from experiments.report import PROVENANCE, audit_methods, audit_peeking
+from experiments.report import PROVENANCE, audit_methods, audit_peeking, words
 from experiments.report import audit_words as told
 from experiments.report.page import Section, render_page
 

@@ -122,7 +122,7 @@ def _of_quantile(metric: Metric, control: Sample, treatment: Sample, alpha: floa
     values = [arm.values(metric.numerator) for arm in (control, treatment)]
     if min(map(len, values)) < 2:
         return Answer(None, None, None, None, True)
-    (found,) = quantile_effects(*values, [quantile], alpha)
+    (found,) = quantile_effects(values[0], values[1], [quantile], alpha)
     return Answer(found.p_value, found.ci, None, None, True)
 
 
