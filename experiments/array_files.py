@@ -1,7 +1,8 @@
 """Arrays by name in one file: written without copying them, read back only if every byte is as it was written.
 
 The file is a ZIP archive of .npy members, without compression, as ``numpy.savez`` writes it. Each member carries a
-CRC-32, which is checked before its bytes are looked at. No member can hold an object, so reading runs no code.
+CRC-32, which is checked before its bytes are looked at. The first one lists the others, since damage to the archive's
+directory can hide members. No member can hold an object, so reading runs no code.
 """
 
 import io
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simulator.snapshots import Arrays
+from simulator.snapshots import Arrays, as_array, as_value
 
 _SUFFIX = ".npy"
+_CONTENTS = "contents"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same arrays are the same bytes
 
 
@@ -27,10 +29,13 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
 
     Raises:
         OSError: the file cannot be written.
-        ValueError: an array holds objects.
+        ValueError: an array holds objects, or is called "contents".
     """
+    if _CONTENTS in arrays:
+        raise ValueError(f"{_CONTENTS}: the name of the list of arrays (choose another)")
+    contents = as_array(list(arrays))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for name, array in arrays.items():
+        for name, array in [(_CONTENTS, contents), *arrays.items()]:
             with archive.open(zipfile.ZipInfo(f"{name}{_SUFFIX}", _EPOCH), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
@@ -48,7 +53,7 @@ def read_arrays(path: Path, names: tuple[str, ...] | None = None) -> dict[str, n
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            chosen = names if names is not None else tuple(each.removesuffix(_SUFFIX) for each in archive.namelist())
+            chosen = names if names is not None else as_value(_member(archive, f"{_CONTENTS}{_SUFFIX}"))
             return {name: _member(archive, f"{name}{_SUFFIX}") for name in chosen}
     except FileNotFoundError:
         raise
