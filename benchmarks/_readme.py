@@ -270,6 +270,18 @@ def _of_peak(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}%"
 
 
+def analysis() -> str:
+    """The table of what a million units take."""
+    values = cases("analysis")
+    rows = ["| table | CPU-seconds | peak memory, GiB |", "|---|---|---|"]
+    for kind, title in (("parquet", "Parquet"), ("csv", "CSV")):
+        for case in ("reading and analysing", "whole command"):
+            name = f"{kind}, {case}"
+            found = (values[name, "CPU-seconds"], values[name, "peak memory of the process"])
+            rows.append(f"| {title}, {case} | " + " | ".join(f"{value:.2f}" for value in found) + " |")
+    return "\n".join(rows)
+
+
 def verdict(run: Path) -> str:
     """The verdict of a run as an 80-column terminal shows it."""
     out = StringIO()
@@ -290,6 +302,7 @@ def main() -> None:
     blocks |= {"online_retail_replay": replay("online_retail_replay"), "simulator": simulator()}
     blocks |= {"allocation": allocation(), "allocation_arms": allocation_arms(), "gpu_inference": gpu()}
     blocks |= {"serving_designs": serving_designs(), "serving_waterfall": serving_waterfall()}
+    blocks["analysis"] = analysis()
     if len(sys.argv) > 1:
         blocks["verdict"] = verdict(Path(sys.argv[1]))
     for name, block in blocks.items():
