@@ -127,6 +127,7 @@ def test_a_complete_run_is_shown_again(found: Callable[..., dict[str, Any]], mon
     words = " ".join(shown.stdout.split())
     assert "no cost, since no price is given" in words
     assert "plan long is not measured" in words
+    assert "No CUDA device is here: CPU-seconds of a small model, from which no GPU figure follows." in words
 
 
 def test_a_timing_has_no_report_but_is_shown(found: Callable[..., dict[str, Any]]) -> None:
