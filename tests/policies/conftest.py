@@ -199,8 +199,8 @@ def check_going_on(world: World, state: State) -> Callable[..., None]:
     """``check_going_on(policy, twin, rows, allocators)``: whether a twin can take a policy's place at a day's end.
 
     The policy serves some users for the days after the log. The twin, fitted alike and not begun, gets what a snapshot
-    in the midst of it holds, written to a file and read back, and serves the days that are left. Everything that is
-    left at the end must be the same: state, impressions, sums, visits, texts shown, and the diaries.
+    in the midst of it holds, written to a file and read back, and serves the days that are left. What it takes up must
+    be what was kept, and everything that is left at the end the same: state, impressions, sums, visits, diaries.
     """
     from experiments.array_files import read_arrays, write_arrays
 
@@ -231,8 +231,16 @@ def check_going_on(world: World, state: State) -> Callable[..., None]:
 
         whole, undisturbed = simulate(policy, middle)
         whole.run(HISTORY_DAYS, last)
+        kept = read_arrays(folder / "kept.npz")
         rest, resumed = simulate(twin)
-        rest.run(HISTORY_DAYS + 2, last, read_arrays(folder / "kept.npz"))
+        twin.begin(len(rows))
+        rest._restore(kept)
+        taken_up = rest.snapshot()
+        assert taken_up is not None
+        assert {name: array.tobytes() for name, array in taken_up.items()} == {
+            name: array.tobytes() for name, array in kept.items()
+        }
+        rest.run(HISTORY_DAYS + 2, last, kept)
         assert rest.visits == whole.visits
         assert whole.visits.served > len(rows) / 10
         for one, other in zip(undisturbed["state"], resumed["state"], strict=True):

@@ -19,7 +19,7 @@ from simulator.world import World
 NAMES = (
     "contextual", "exploring_logger", "foresight", "oracle", "popularity", "popularity_by_context", "random", "utility"
 )  # fmt: skip
-PROGRAM = {"kind": "exposure_qp", "lambda": 0.01, "max": 3}
+PROGRAM = {"kind": "exposure_qp", "lambda": 0.002, "min": 1, "max": 3}
 SPLIT = {"start": 0.5, "half_life_days": 3}
 ALLOCATIONS: dict[str, Any] = {
     "fixed": FixedAllocation.model_validate({"kind": "fixed", "slots": 2}),
@@ -53,7 +53,8 @@ def test_a_twin_takes_over_with_its_allocator(
         return build_allocator(ALLOCATIONS[allocation], 5, world.environment.cities, rows % 3 > 0)
 
     params = {"trees": 10, "cognitive": 6}
-    check_going_on(fit("two_channel", **params), fit("two_channel", **params), tmp_path, allocators=allocators)
+    policies = fit("two_channel", **params), fit("two_channel", **params)
+    check_going_on(*policies, tmp_path, allocators=allocators)
 
 
 class Guest(Popularity):
