@@ -190,7 +190,9 @@ def allocation() -> str:
 def serving_designs() -> str:
     """The cards that designs ask for: one row a design, a column for each card and peak."""
     values = cases("serving")
-    rows = [case.removesuffix(", h20") for case, metric in values if metric.startswith("GPUs, ") and ", h20" in case]
+    rows = [
+        case.removesuffix(", h20") for case, metric in values if metric.startswith("GPUs, ") and case.endswith(", h20")
+    ]
     peaks = {peak: values["designs", f"peak over mean, {peak}"] for peak in ("ordinary day", "festival")}
     cards = [(card, peak) for card in ("h20", "h200") for peak in peaks]
     head = [f"{card.upper()}, {peak} (x{peaks[peak]:.1f})" for card, peak in cards]
