@@ -94,3 +94,10 @@ def test_a_missing_table_is_said(files: tuple[Path, Path], tmp_path: Path) -> No
     result = analyze(tmp_path / "none.csv", "--plan", files[1])
     assert result.exit_code == 2
     assert "none.csv: No such file or directory; give the path of a CSV or Parquet table" in result.output
+
+
+def test_the_keys_of_a_plan_can_be_asked_for() -> None:
+    """An editor gets the schema of a plan as it gets that of a config."""
+    result = CliRunner().invoke(app, ["schema", "--kind", "plan"])
+    assert result.exit_code == 0
+    assert {"unit", "variant", "metrics", "sequential", "guardrails"} <= json.loads(result.stdout)["properties"].keys()

@@ -108,6 +108,22 @@ def test_the_verdict_fits_the_terminal(width: int) -> None:
     assert "not tested" in text
 
 
+def test_the_decision_comes_with_its_reason() -> None:
+    """What to do about each treatment is said after its verdict; results without a decision say nothing."""
+    decided = results() | {"decisions": [{"treatment": "new", "decision": "ship", "reason": "It won [bold]."}]}
+    assert "Decision: ship. It won [bold]." in shown(120, decided)
+    assert "Decision" not in shown(120, results())
+
+
+def test_a_table_has_units_and_no_world() -> None:
+    """What was analysed is called what it is, with dates where there are any."""
+    world = {"kind": "table", "users": 4000, "items": None}
+    dated = results() | {"world": world}
+    assert "19 Oct 2015 to 15 Nov 2015, 4,000 units of a table" in shown(120, dated)
+    undated = dated | {"horizon": {"experiment_start": None, "experiment_end": None}}
+    assert "\n4,000 units of a table" in shown(120, undated)
+
+
 def test_broken_assignment_is_told() -> None:
     """With a sample ratio mismatch the terminal says not to trust the numbers, and calls nothing better."""
     text = " ".join(shown(120, results(srm=False)).split())
