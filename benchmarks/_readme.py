@@ -187,6 +187,18 @@ def allocation() -> str:
     return "\n".join(rows)
 
 
+def analysis() -> str:
+    """The table of what a million units take."""
+    values = cases("analysis")
+    rows = ["| table | CPU-seconds | peak memory, GiB |", "|---|---|---|"]
+    for kind, title in (("parquet", "Parquet"), ("csv", "CSV")):
+        for case in ("reading and analysing", "whole command"):
+            name = f"{kind}, {case}"
+            found = (values[name, "CPU-seconds"], values[name, "peak memory of the process"])
+            rows.append(f"| {title}, {case} | " + " | ".join(f"{value:.2f}" for value in found) + " |")
+    return "\n".join(rows)
+
+
 def verdict(run: Path) -> str:
     """The verdict of a run as an 80-column terminal shows it."""
     out = StringIO()
@@ -205,7 +217,7 @@ def main() -> None:
     if found := [name for name in DESIGNS if name in measured]:
         blocks |= {"designs": designs(found)}
     blocks |= {"online_retail_replay": replay("online_retail_replay"), "simulator": simulator()}
-    blocks |= {"allocation": allocation(), "allocation_arms": allocation_arms()}
+    blocks |= {"allocation": allocation(), "allocation_arms": allocation_arms(), "analysis": analysis()}
     if len(sys.argv) > 1:
         blocks["verdict"] = verdict(Path(sys.argv[1]))
     for name, block in blocks.items():

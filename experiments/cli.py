@@ -63,6 +63,7 @@ class Kind(StrEnum):
     evaluation = "evaluation"
     training = "training"
     timing = "timing"
+    plan = "plan"
 
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; see experiments/configs.")]
@@ -233,8 +234,10 @@ def schema(
     import json
 
     from experiments.kinds import CONFIG_KINDS
+    from experiments.plan import Plan
 
-    typer.echo(json.dumps(CONFIG_KINDS[kind.value].model_json_schema(), indent=2))
+    models: dict[str, type[Parameters]] = {**CONFIG_KINDS, "plan": Plan}
+    typer.echo(json.dumps(models[kind.value].model_json_schema(), indent=2))
 
 
 @app.command(epilog="Parameters go under arms.ARM.params in a config.")

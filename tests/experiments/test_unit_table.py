@@ -121,10 +121,11 @@ def test_empty_values_are_refused_left_out_or_nothing(tmp_path: Path) -> None:
         ({}, {"control": "a"}, "control: 'a' is no arm of the table; it has A, B"),
         ({}, {"shares": {"A": 0.5}}, "shares: none for 'B'"),
         ({}, {"shares": {"A": 0.5, "B": 0.4, "C": 0.1}}, "shares: 'C' is no arm"),
+        ({}, {"segments": ["spend"]}, "spend: another column of the plan needs this name"),
         (
             {"arm": None, "unit": ["A", "B", "A", "B"]},
             {"variant": "unit", "segments": ["unit"]},
-            "cannot use this name",
+            "unit: another column",
         ),
     ],
 )
