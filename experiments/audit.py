@@ -23,6 +23,7 @@ from experiments.run_analysis import cap_heights_of, scorecard
 from experiments.run_directory import COUNTERFACTUALS, USER_DAYS, RunDirectory
 from experiments.runner import phases_of
 from metrics.audit import findings
+from metrics.audit.day_tests import DayTests
 from metrics.audit.findings import Finding, judged
 from metrics.audit.outcomes import Outcomes, outcomes_of
 from metrics.audit.peeking import Plan
@@ -32,6 +33,7 @@ from metrics.audit.replications import STATES, STEPS, Replications, Setting, blo
 from metrics.capping import capped
 from metrics.definitions import Covariate, Metric
 from metrics.sequential.path import Design, Method
+from metrics.survival import silences
 from metrics.user_totals import user_totals
 from simulator.batches import Ints
 from simulator.shards import Tick, shard_pool
@@ -128,6 +130,12 @@ def setting_of(directory: RunDirectory, config: ExperimentConfig, seed: int) -> 
         primary=primary,
         plans=plans_of(config),
         guardrails=tuple((by_name[name], margin) for name, margin in analysis.guardrails.items()),
+        day_tests=DayTests(
+            played[null].filter(pl.col("phase") == "experiment").sort("user", "day"),
+            silences(played[null], *days, analysis.churn_days),
+            tuple(metric for metric in metrics if metric.window is None),
+            analysis.alpha,
+        ),
     )
 
 
@@ -235,6 +243,8 @@ def _results(config: ExperimentConfig, setting: Setting, came: Replications, rep
     chosen = [place for name, place in of_verdict.items() if name not in names]
     found += findings.family(questions, came.null, chosen, analysis.correction, setting.alpha)
     found += findings.sample_ratios(came.sample_ratio, THRESHOLDS)
+    daily = [metric.name for metric in setting.day_tests.metrics]
+    found += findings.day_tests(daily, treatments, came.days, setting.alpha)
     margins = [(metric.name, margin) for metric, margin in setting.guardrails]
     found += findings.guardrails(margins, treatments, came.guardrails, STATES, setting.alpha)
     rows, confidence = judged(found)

@@ -34,17 +34,17 @@ def print_audit(console: Console, audit: Mapping[str, Any]) -> None:
         console.print()
         _line(console, f"Methods of the scorecard, {treatment}" if several else "Methods of the scorecard", "bold")
         headings = [f"{heading}\n{promise}" for heading, promise in told.columns(audit)]
-        _print(console, ("Metric", "Method"), headings, told.scorecard(audit, treatment))
+        _methods(console, headings, told.scorecard(audit, treatment))
         if audit["effects_known"]:
             console.print()
-            _line(console, "Interval of the difference in two designs", "bold")
-            _print(console, ("Metric", "Method"), ["users drawn", "table's users"], told.fixed(audit, treatment))
+            _line(console, "Effect covered, with users drawn from the table and with the table's own", "bold")
+            _methods(console, ["users drawn", "table's users"], told.fixed(audit, treatment))
     console.print()
     _line(console, f"{words.title(audit, audit['analysis']['primary'])} read before the end, no effect", "bold")
-    _print(console, ("Read", "Promised"), ["Stopped"], told.peeking(audit))
+    _promises(console, "Read", "stopped", told.peeking(audit))
     console.print()
     _line(console, "Other promises, no effect", "bold")
-    _print(console, ("What", "Promised"), ["False alarms"], told.others(audit))
+    _promises(console, "What", "false alarms", told.others(audit))
     _line(console, "below each rate its 95% interval; * promise outside of it, !! outside of the corrected one", "dim")
     sentences = [*told.gave_way(audit), *told.predictions(audit), *told.doubtful(audit)]
     if sentences:
@@ -57,31 +57,43 @@ def print_audit(console: Console, audit: Mapping[str, Any]) -> None:
         _line(console, sentence, "red")
 
 
-def _print(console: Console, about: Sequence[str], headings: Sequence[str], lines: Sequence[told.Line]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
-    for heading in about:
-        table.add_column(_text(heading), overflow="fold", max_width=34)
-    for heading in headings:
-        table.add_column(_text(heading), justify="right")
+def _methods(console: Console, headings: Sequence[str], lines: Sequence[told.Line]) -> None:
+    """Rates by metric and method; a metric's name stands above its methods, since 80 columns are few."""
+    table = _table("Metric, method", headings)
     before = ""
     for line in lines:
-        first = "" if len(about) > 1 and line.about[0] == before and about[0] == "Metric" else line.about[0]
-        before = line.about[0]
-        table.add_row(_text(first), *(_text(each) for each in line.about[1:]), *(_cell(each) for each in line.cells))
+        if line.about[0] != before:
+            before = line.about[0]
+            table.add_row(Text(_plain(before), style="bold"))
+        table.add_row(Text(f"  {_plain(line.about[1])}"), *(_cell(each) for each in line.cells))
     console.print(table)
 
 
+def _promises(console: Console, about: str, heading: str, lines: Sequence[told.Line]) -> None:
+    table = _table(about, ["promised", heading])
+    for line in lines:
+        what, promised = line.about
+        table.add_row(Text(_plain(what)), Text(_plain(promised)), *(_cell(each) for each in line.cells))
+    console.print(table)
+
+
+def _table(first: str, headings: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column(first, overflow="fold", vertical="top")
+    for heading in headings:
+        table.add_column(Text(_plain(heading)), justify="right", no_wrap=True)
+    return table
+
+
 def _cell(cell: told.Cell) -> Text:
-    beneath = "\n".join(part for part in (cell.interval, cell.note) if part)
-    text = _text(f"{cell.rate}{_MARKS[cell.mark]}")
-    text.stylize(_STYLES[cell.mark])
+    beneath = "\n".join(part for part in (cell.interval.removesuffix("%"), cell.note) if part)
+    text = Text(f"{_plain(cell.rate)}{_MARKS[cell.mark]}", style=_STYLES[cell.mark])
     return Text.assemble(text, (f"\n{beneath}" if beneath else "", "dim"))
 
 
-def _text(text: str) -> Text:
-    """Text that is no markup."""
-    return Text(text.translate(_ASCII))
+def _plain(text: str) -> str:
+    return text.translate(_ASCII)
 
 
 def _line(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(text.translate(_ASCII), style=style), width=min(console.width, 100), highlight=False)
+    console.print(Text(_plain(text), style=style), width=min(console.width, 100), highlight=False)

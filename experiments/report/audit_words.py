@@ -13,8 +13,8 @@ Row = Mapping[str, Any]
 
 CHECKS: Final = {
     "false_alarms": "False alarms",
-    "coverage": "Interval of the difference",
-    "lift_coverage": "Interval of the lift",
+    "coverage": "Effect covered",
+    "lift_coverage": "Lift covered",
     "power": "Power",
 }
 """The columns of the scorecard, in order."""
@@ -96,7 +96,7 @@ def columns(audit: Audit) -> list[tuple[str, str]]:
         "false_alarms": percent(alpha),
         "coverage": percent(1 - alpha),
         "lift_coverage": percent(1 - alpha),
-        "power": "below: predicted",
+        "power": "predicted",
     }
     shown = CHECKS if audit["effects_known"] else ("false_alarms",)
     return [(CHECKS[check], promised[check]) for check in shown]
@@ -138,10 +138,9 @@ def fixed(audit: Audit, treatment: str) -> list[Line]:
 
 def peeking(audit: Audit) -> list[Line]:
     """Reading the primary metric every day, with and without bounds."""
-    several = len(treatments(audit)) > 1
     return [
         Line(
-            (PLANS[row["method"]] + (f", {row['treatment']}" if several else ""), promise(row) or "nothing"),
+            (PLANS[row["method"]] + _arm(audit, row), promise(row) or "nothing"),
             (cell(row),),
         )
         for row in audit["findings"]
@@ -150,7 +149,7 @@ def peeking(audit: Audit) -> list[Line]:
 
 
 def others(audit: Audit) -> list[Line]:
-    """The scorecard as a family, the sample-ratio test and the guardrails."""
+    """The scorecard as a family, the sample-ratio test, tests of days and the guardrails."""
     lines = []
     for row in audit["findings"]:
         if row["check"] == "family":
@@ -158,6 +157,10 @@ def others(audit: Audit) -> list[Line]:
             about = f"any of {row['comparisons']} comparisons, {by}"
         elif row["check"] == "sample_ratio":
             about = f"sample-ratio test, p below {row['threshold']:g}"
+        elif row["check"] == "trend":
+            about = f"trend of the daily effect on {words.title(audit, row['metric'])}" + _arm(audit, row)
+        elif row["check"] == "log_rank":
+            about = "log-rank test of how long users stay" + _arm(audit, row)
         elif row["check"] == "guardrails":
             about = f"guardrail {words.title(audit, row['metric'])} passed, {row['treatment']} worse by its margin"
         else:
@@ -243,6 +246,8 @@ def _sentence(audit: Audit, row: Row) -> str:
         "family": "some comparison sounds a false alarm in",
         "sample_ratio": "users are called misplaced in",
         "guardrails": "a loss as large as the margin passes in",
+        "trend": "a trend is found in",
+        "log_rank": "a difference is found in",
     }[row["check"]]
     return (
         f"{_about(audit, row)}: {said} {percent(row['rate'])} of {words.count(row['trials'])} experiments "
@@ -251,19 +256,27 @@ def _sentence(audit: Audit, row: Row) -> str:
 
 
 def _about(audit: Audit, row: Row) -> str:
-    several = len(treatments(audit)) > 1
-    arm = f", {row['treatment']}" if several and "treatment" in row else ""
+    arm = _arm(audit, row)
     if row["check"] == "family":
         return f"The {row['comparisons']} comparisons together, corrected by {row['correction']}"
     if row["check"] == "sample_ratio":
         return f"Sample-ratio test at p below {row['threshold']:g}"
+    if row["check"] == "log_rank":
+        return f"Log-rank test of how long users stay{arm}"
     title = words.title(audit, row["metric"])
+    if row["check"] == "trend":
+        return f"Trend of the daily effect on {title}{arm}"
     if row["check"] == "guardrails":
         return f"Guardrail {title}{arm}"
     if row["check"] == "peeking":
         return f"{title} read {PLANS[row['method']]}{arm}"
     design = ", with the table's own users" if row.get("design") == "fixed" else ""
     return f"{title} by {audit['methods'][row['method']]}{arm}{design}"
+
+
+def _arm(audit: Audit, row: Row) -> str:
+    """The treatment, where there are several."""
+    return f", {row['treatment']}" if len(treatments(audit)) > 1 and "treatment" in row else ""
 
 
 def _note(row: Row) -> str:

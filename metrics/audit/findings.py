@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import kstest
 
+from metrics.audit.day_tests import DayAnswers
 from metrics.audit.peeking import NEVER, Plan, Stops
 from metrics.audit.questions import Question
 from metrics.audit.rates import Promise, Rate, corrected_confidence
@@ -31,7 +32,7 @@ class Finding:
 
     Attributes:
         check: the kind of question: ``false_alarms``, ``coverage``, ``lift_coverage``, ``peeking``, ``family``,
-            ``sample_ratio``, ``guardrails`` or ``power``.
+            ``sample_ratio``, ``trend``, ``log_rank``, ``guardrails`` or ``power``.
         about: metric, treatment, method, design and the like, in JSON's own types.
         rate: what was counted.
         more: further numbers.
@@ -198,6 +199,21 @@ def sample_ratios(p_values: Floats, thresholds: Sequence[float]) -> list[Finding
         )
         for threshold in thresholds
     ]
+
+
+def day_tests(metrics: Sequence[str], treatments: Sequence[str], answers: DayAnswers, alpha: float) -> list[Finding]:
+    """How often the trend test and the log-rank test find something where nothing differs."""
+    found = []
+    for number, metric in enumerate(metrics):
+        for place, treatment in enumerate(treatments):
+            p_values = _told(answers.trends[number, place])
+            rate = Rate(int((p_values <= alpha).sum()), len(p_values), "equal", alpha)
+            found.append(Finding("trend", {"metric": metric, "treatment": treatment}, rate))
+    for place, treatment in enumerate(treatments):
+        p_values = _told(answers.log_rank[place])
+        rate = Rate(int((p_values <= alpha).sum()), len(p_values), "equal", alpha)
+        found.append(Finding("log_rank", {"treatment": treatment}, rate))
+    return found
 
 
 def guardrails(

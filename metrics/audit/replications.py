@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from metrics.audit.day_tests import DayAnswers, DayTests
 from metrics.audit.draws import Assign, Design, Draw, draw
 from metrics.audit.guarding import at_margin
 from metrics.audit.outcomes import Outcomes, observed
@@ -49,6 +50,7 @@ class Setting:
         primary: the metric that is read after each day.
         plans: bounds that are held against the looks, by name.
         guardrails: metrics that must not get worse, with their margins.
+        day_tests: what is asked of days.
     """
 
     outcomes: Outcomes
@@ -66,6 +68,7 @@ class Setting:
     primary: Metric
     plans: Mapping[str, Plan]
     guardrails: tuple[tuple[Metric, float], ...]
+    day_tests: DayTests
 
     def trials(self, effects: bool) -> Trials:
         """The experiment with the tables' effects, or without any."""
@@ -84,6 +87,7 @@ class Replications:
         sample_ratio: p-values of the sample-ratio test: [replications].
         guardrails: index into ``STATES`` where the loss is the margin, -1 where untested:
             [guardrails, treatments, replications].
+        days: answers of the tests of days.
     """
 
     null: Answers
@@ -91,6 +95,7 @@ class Replications:
     stops: Stops
     sample_ratio: Floats
     guardrails: npt.NDArray[np.int64]
+    days: DayAnswers
 
     @classmethod
     def joined(cls, parts: Sequence["Replications"]) -> "Replications":
@@ -101,6 +106,7 @@ class Replications:
             Stops.joined([part.stops for part in parts]),
             np.concatenate([part.sample_ratio for part in parts]),
             np.concatenate([part.guardrails for part in parts], axis=2),
+            DayAnswers.joined([part.days for part in parts]),
         )
 
 
@@ -143,7 +149,9 @@ def replicate(setting: Setting, numbers: Sequence[range], tick: Callable[[], Non
             tick()
         stops = peeking.stops(again)
         ratios = np.array([_sample_ratio(setting, each) for each in again])
-        parts.append(Replications(answers, found, stops, ratios, _guarded(setting, rails, again)))
+        guarded = _guarded(setting, rails, again)
+        days = setting.day_tests.answers(again, setting.outcomes.user, setting.arms)
+        parts.append(Replications(answers, found, stops, ratios, guarded, days))
         tick()
     return Replications.joined(parts)
 

@@ -14,6 +14,8 @@ from experiments.evaluation import run_evaluation
 from experiments.progress import Progress, SilentProgress
 from experiments.run_directory import COUNTERFACTUALS, USER_DAYS, RunDirectory
 from experiments.runner import run_experiment
+from metrics.audit.findings import GRID, Finding, judged
+from metrics.audit.rates import Rate
 
 WORLD: dict[str, Any] = {
     "kind": "generated",
@@ -169,3 +171,66 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ledger") / "ledger.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def _audit_of(
+    alarms: int = 52, effects: bool = True, title: str = "Click-through rate", arm: str = "new"
+) -> dict[str, Any]:
+    """An audit of one metric by two methods; ``alarms`` of 1,000 are the false alarms of CUPED."""
+    treatments = (arm, "newer")
+    more = {"untested": 0, "gave_way": 3, "ks": 0.02, "ks_p_value": 0.6, "p_values": list(GRID)}
+    none = {"untested": 1000, "gave_way": 0, "ks": None, "ks_p_value": None, "p_values": None}
+    found, power = [], []
+    for treatment in treatments:
+        plain = {"metric": "ctr", "treatment": treatment, "method": "plain"}
+        cuped = plain | {"method": "cuped"}
+        found.append(Finding("false_alarms", plain, Rate(0, 0, "equal", 0.05), none))
+        found.append(Finding("false_alarms", cuped, Rate(alarms, 1000, "equal", 0.05), more))
+        if effects:
+            for design, promise in (("drawn", "equal"), ("fixed", "at least")):
+                for check in ("coverage", "lift_coverage"):
+                    rate = Rate(951, 1000, promise, 0.95)  # type: ignore[arg-type]
+                    found.append(Finding(check, cuped | {"design": design}, rate, {"untested": 0, "gave_way": 0}))
+            power.append(Finding("power", cuped, Rate(700, 1000, "equal", 0.55), {"untested": 0, "gave_way": 0}))
+            power.append(Finding("power", plain, Rate(400, 1000), {"untested": 0, "gave_way": 0}))
+        for method, promise, count in (("uncorrected", "none", 210), ("pocock", "equal", 49)):
+            rate = Rate(count, 1000, promise, None if promise == "none" else 0.05)  # type: ignore[arg-type]
+            looks = {"days": [1, 2], "by_look": [0.02, count / 1000], "untested": 0}
+            found.append(Finding("peeking", plain | {"method": method}, rate, looks))
+        found.append(Finding("guardrails", {"metric": "ctr", "treatment": treatment, "margin": 0.02}, Rate(20, 1000)))
+        found.append(Finding("trend", {"metric": "ctr", "treatment": treatment}, Rate(12, 250, "equal", 0.05)))
+        found.append(Finding("log_rank", {"treatment": treatment}, Rate(51, 1000, "equal", 0.05)))
+    for correction, rate in (("holm", Rate(40, 1000, "at most", 0.05)), ("none", Rate(99, 1000))):
+        found.append(Finding("family", {"correction": correction, "metrics": ["ctr"]}, rate, {"comparisons": 2}))
+    found.append(Finding("sample_ratio", {"threshold": 0.001}, Rate(1, 1000, "equal", 0.001)))
+    rows, confidence = judged(found)
+    power_rows, power_confidence = judged(power)
+    for row in power_rows:
+        row["differs"] = row.pop("defect")
+    return {
+        "schema": 1,
+        "name": "small",
+        "seed": 7,
+        "config_hash": "abc",
+        "replications": 1000,
+        "alpha": 0.05,
+        "users": 3433,
+        "control": "base",
+        "shares": {"base": 0.4, **dict.fromkeys(treatments, 0.3)},
+        "null_table": "base" if effects else "observed",
+        "effects_known": effects,
+        "analysis": {"primary": "ctr", "cuped": True, "correction": "holm", "of_verdict": {"ctr": "cuped"}},
+        "metrics": {"ctr": {"title": title, "unit": "share"}},
+        "methods": {"plain": "Welch t", "cuped": "CUPED, Welch t"},
+        "confidence": {"each": 0.95, "findings": confidence, "power": power_confidence},
+        "p_value_grid": list(GRID),
+        "findings": rows,
+        "power": power_rows,
+        "defects": sum(row["defect"] is True for row in rows),
+    }
+
+
+@pytest.fixture
+def audit_of() -> Callable[..., dict[str, Any]]:
+    """``audit_of(alarms, effects, title, arm)``: an audit made by hand, with every kind of finding."""
+    return _audit_of

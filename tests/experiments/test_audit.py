@@ -71,6 +71,8 @@ def test_every_metric_by_every_method(finished: SimpleNamespace, audit: dict[str
         "peeking",
         "family",
         "sample_ratio",
+        "trend",
+        "log_rank",
     }
 
 
@@ -144,6 +146,8 @@ def test_without_the_truth_alarms_alone(run: Callable[..., SimpleNamespace]) -> 
         "peeking",
         "family",
         "sample_ratio",
+        "trend",
+        "log_rank",
         "guardrails",
     }
     (family, _) = (row for row in found["findings"] if row["check"] == "family")
