@@ -284,6 +284,50 @@ def analysis() -> str:
     return "\n".join(rows)
 
 
+AUDITED = {"false_alarms": "false alarms", "coverage": "effect covered", "lift_coverage": "lift covered"}
+PLANS = {
+    "uncorrected": "without correction",
+    "obrien_fleming": "`obrien_fleming`",
+    "pocock": "`pocock`",
+    "power": "`power`",
+    "asymptotic_cs": "`asymptotic_cs`",
+    "msprt": "`msprt`",
+}
+
+
+def _share(values: dict[tuple[str, str], float], case: str) -> str:
+    rate, low, high = (f"{100 * values[case, key]:.1f}%" for key in ("rate", "low", "high"))
+    return f"{rate} ({low.removesuffix('%')} to {high})"
+
+
+def audit() -> str:
+    """The table of the audit: one row for each metric, by the method of the verdict."""
+    values = cases("audit")
+    metrics = list(dict.fromkeys(case.split("/")[1] for case, _ in values if case.startswith("false_alarms/")))
+    rows = [
+        "| metric | " + " | ".join(AUDITED.values()) + " | power | predicted |",
+        "|---|" + "---|" * (len(AUDITED) + 2),
+    ]
+    for metric in metrics:
+        found = []
+        for check in AUDITED:
+            design = "" if check == "false_alarms" else "/drawn"
+            found.append(_share(values, f"{check}/{metric}/cuped{design}"))
+        power = f"power/{metric}/cuped"
+        found += [_share(values, power), f"{100 * values[power, 'predicted']:.1f}%"]
+        rows.append(f"| `{metric}` | " + " | ".join(found) + " |")
+    return "\n".join(rows)
+
+
+def peeking() -> str:
+    """The table of reading every day: one row for each kind of bounds."""
+    values = cases("audit")
+    found = {case.split("/")[2]: case for case, _ in values if case.startswith("peeking/")}
+    rows = ["| read every day | stopped for nothing |", "|---|---|"]
+    rows += [f"| {PLANS[plan]} | {_share(values, case)} |" for plan, case in found.items() if plan in PLANS]
+    return "\n".join(rows)
+
+
 def verdict(run: Path) -> str:
     """The verdict of a run as an 80-column terminal shows it."""
     out = StringIO()
@@ -305,6 +349,7 @@ def main() -> None:
     blocks |= {"allocation": allocation(), "allocation_arms": allocation_arms(), "gpu_inference": gpu()}
     blocks |= {"serving_designs": serving_designs(), "serving_waterfall": serving_waterfall()}
     blocks["analysis"] = analysis()
+    blocks |= {"audit": audit(), "peeking": peeking()}
     if len(sys.argv) > 1:
         blocks["verdict"] = verdict(Path(sys.argv[1]))
     for name, block in blocks.items():
