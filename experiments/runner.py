@@ -117,8 +117,10 @@ def _run(config: ExperimentConfig, attempt: Attempt, workers: int, progress: Pro
             needed = arms_to_play(config, variants, shards_of, len(shards), attempt)
             fitted = fit_policies(needed, log, built.world, config.seed, progress)
             fitted |= {arm: make_policy(config.arms[arm], config.seed) for arm in config.arms.keys() - needed.keys()}
-        with clock.stage("serving"):
-            served = serve_arms(config, built.world, fitted, log, phases, pool, progress)
+        served: dict[str, ServedArm] = {}
+        if config.serving is not None:
+            with clock.stage("serving"):
+                served = serve_arms(config, built.world, fitted, log, phases, pool, progress)
         with clock.stage("warm-up"):
             warmups = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress, attempt)
         with clock.stage("arms"):
