@@ -147,7 +147,7 @@ def plans_of(config: ExperimentConfig) -> dict[str, Plan]:
     def design(method: Method) -> Design:
         return Design(method, alpha, sequential.exponent, sequential.expected_lift)
 
-    plans = {method: Plan(design(method), every_day) for method in DAILY}
+    plans: dict[str, Plan] = {method: Plan(design(method), every_day) for method in DAILY}
     own = tuple(day - 1 for day in sequential.days_of(config.horizon.days))
     if len(own) > 1 and own != every_day:
         plans["configured"] = Plan(design(sequential.method), own)
