@@ -188,11 +188,11 @@ def paragraph(audit: Audit) -> str:
         if audit["effects_known"]
         else " The run did not play users under every arm, so that coverage and power are not known; oracle: true does."
     )
-    by_chance = f"{0.05 * len(promised):.0f}"
+    by_chance = words.count(max(1.0, 0.05 * len(promised)))
     return (
         f"{words.count(audit['replications'])} experiments on {words.count(audit['users'])} users, assigned anew each "
         f"time; where nothing may differ all arms show {of_table}.{known} {words.count(len(promised))} promises were "
-        f"held against exact intervals. At 95% about {by_chance} of them are missed by chance; {outside} "
+        f"held against exact intervals. At 95% up to about {by_chance} of them are missed by chance; {outside} "
         f"{'was' if outside == 1 else 'were'}. A defect is one missed at {_confidence(audit)}, where all intervals "
         "together hold with 95%."
     )

@@ -119,10 +119,10 @@ def _ratio_truth(metric: Metric, control: Table, treatment: Table) -> Truth:
 
 
 def _of_quantile(metric: Metric, control: Sample, treatment: Sample, alpha: float, *, quantile: float) -> Answer:
-    values = [arm.values(metric.numerator) for arm in (control, treatment)]
-    if min(map(len, values)) < 2:
+    before, after = control.values(metric.numerator), treatment.values(metric.numerator)
+    if min(len(before), len(after)) < 2:
         return Answer(None, None, None, None, True)
-    (found,) = quantile_effects(values[0], values[1], [quantile], alpha)
+    (found,) = quantile_effects(before, after, [quantile], alpha)
     return Answer(found.p_value, found.ci, None, None, True)
 
 
