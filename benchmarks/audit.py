@@ -35,7 +35,7 @@ def audited(folder: Path) -> dict[str, Any]:
     """
     command = [sys.executable, "-c", COMMAND, "audit", str(CONFIG), "--replications", str(REPLICATIONS)]
     done = subprocess.run([*command, "--out", str(folder)], check=False)  # noqa: S603 - our own command
-    if done.returncode not in (0, 1):
+    if done.returncode not in (0, 1) or not (folder / "audit.html").is_file():
         raise RuntimeError(f"testbed audit ended with {done.returncode}")
     return dict(json.loads((folder / "audit.json").read_text(encoding="utf-8")))
 

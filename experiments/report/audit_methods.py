@@ -41,7 +41,7 @@ def distances(audit: Audit, treatment: str, method: str) -> Numbers:
     rows = [
         (words.title(audit, row["metric"]), words.number(row["ks"]), words.p_value(row["ks_p_value"]))
         for row in audit["findings"]
-        if (row["check"], row["treatment"], row["method"]) == ("false_alarms", treatment, method)
+        if row["check"] == "false_alarms" and (row["treatment"], row["method"]) == (treatment, method)
     ]
     return Numbers(("Metric", "Largest distance", "p-value (Kolmogorov-Smirnov)"), tuple(rows))
 
