@@ -24,7 +24,8 @@ from experiments.power_command import EXAMPLE as POWER_EXAMPLE
 from experiments.power_command import power
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
-from experiments.time_command import EXAMPLE, time
+from experiments.time_command import EXAMPLE as TIME_EXAMPLE
+from experiments.time_command import time
 from experiments.traffic_command import CONVERT_EXAMPLE, RECORD_EXAMPLE, convert, record
 from experiments.train_command import train_app
 
@@ -51,12 +52,6 @@ data_app = typer.Typer(help="Fetch public data sets to build worlds from.", no_a
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(cache_app, name="cache")
-app.command(name="time", epilog=EXAMPLE)(time)
-app.command(name="record", epilog=RECORD_EXAMPLE)(record)
-app.command(name="convert", epilog=CONVERT_EXAMPLE)(convert)
-app.command(name="analyze", epilog=ANALYZE_EXAMPLE)(analyze)
-app.command(name="audit", epilog=AUDIT_EXAMPLE)(audit)
-app.command(name="power", epilog=POWER_EXAMPLE)(power)
 
 
 class Kind(StrEnum):
@@ -274,6 +269,15 @@ def policies() -> None:
         parameters = "\n".join(_parameters(policy.Params()))
         table.add_row(name, _first_line(policy.__doc__), parameters)
     Console().print(table, markup=False)
+
+
+# Behind the commands above, which somebody new needs first: help lists them in this order.
+app.command(name="power", epilog=POWER_EXAMPLE)(power)
+app.command(name="audit", epilog=AUDIT_EXAMPLE)(audit)
+app.command(name="analyze", epilog=ANALYZE_EXAMPLE)(analyze)
+app.command(name="time", epilog=TIME_EXAMPLE)(time)
+app.command(name="record", epilog=RECORD_EXAMPLE)(record)
+app.command(name="convert", epilog=CONVERT_EXAMPLE)(convert)
 
 
 @data_app.command("online-retail", epilog="[bold]Example[/bold]\n\ntestbed data online-retail --to data")
