@@ -16,8 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cache_command import cache_app
+from experiments.compare_command import EXAMPLE as COMPARE_EXAMPLE
+from experiments.compare_command import compare
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
+from experiments.sweep_command import EXAMPLE as SWEEP_EXAMPLE
+from experiments.sweep_command import sweep
 from experiments.time_command import EXAMPLE, time
 from experiments.train_command import train_app
 
@@ -45,6 +49,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(cache_app, name="cache")
 app.command(name="time", epilog=EXAMPLE)(time)
+app.command(name="compare", epilog=COMPARE_EXAMPLE)(compare)
+app.command(name="sweep", epilog=SWEEP_EXAMPLE)(sweep)
 
 
 class Kind(StrEnum):
@@ -121,12 +127,15 @@ def run(
     """
     with speaking_plainly() as place:
         from experiments.config import ExperimentConfig
+        from experiments.loading import UserError
         from experiments.report import write_report
         from experiments.run_directory import REPORT
         from experiments.runner import run_experiment
         from experiments.terminal import print_verdict
 
         checked, count = _load(config, overrides, ExperimentConfig), _workers(workers)
+        if checked.sweep is not None:
+            raise UserError(f"{config}: describes a sweep; use `testbed sweep {config}`")
         directory = place.open(out, checked, force)
         if directory.complete:
             _say_stored(directory, quiet)
@@ -194,13 +203,21 @@ def report(
 def validate(config: ConfigPath, overrides: Overrides = None) -> None:
     """Check a config without running it."""
     with speaking_plainly():
-        from experiments.config import resolved
+        from experiments.config import ExperimentConfig, resolved
         from experiments.loading import load_config
         from experiments.run_directory import default_path
+        from experiments.sweep import default_folder
+        from experiments.sweep_points import load_points
         from experiments.timing_config import TimingConfig
         from experiments.training_config import TrainingConfig
 
         checked = load_config(config, overrides or ())
+        if isinstance(checked, ExperimentConfig) and checked.sweep is not None:
+            base, points = load_points(config, overrides or ())
+            typer.echo(
+                f"{config}: valid, {len(points)} experiments; `testbed sweep` would write {default_folder(base)}"
+            )
+            return
         if isinstance(checked, TrainingConfig):
             typer.echo(f"{config}: valid; `testbed train language {config} --out DIR` would follow it")
             return

@@ -18,6 +18,7 @@ import holidays
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from allocation.settings import Allocation, ExposureAllocation, NoAllocation
+from experiments.sweep_config import Sweep
 from metrics.definitions import resolve
 from metrics.offline_definitions import offline_metric
 from policies.registry import policy_class
@@ -276,6 +277,9 @@ class ExperimentConfig(Parameters):
     arms: dict[str, Arm] = Field(description="the variants; order matters, the first is the control")
     analysis: Analysis = Field(default=Analysis())
     frontier: Frontier | None = Field(default=None, description="play one arm at other lambdas; needs oracle: true")
+    sweep: Sweep | None = Field(
+        default=None, description="keys that take several values, for `testbed sweep`; no part of a single run"
+    )
     oracle: bool = Field(
         default=False, description="play every user under every arm too, for the exact effect (runs longer)"
     )
@@ -426,6 +430,7 @@ def resolved(config: Config) -> dict[str, Any]:
     data = config.model_dump(mode="json", by_alias=True)
     if isinstance(config, ExperimentConfig):
         data["analysis"]["control"] = config.control_name
+        del data["sweep"]
     else:
         data["control"] = config.control_name
     return data

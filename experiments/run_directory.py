@@ -5,8 +5,6 @@ Knows file names and bytes. Does not know what the results say, nor how they wer
 
 import contextlib
 import json
-import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import Any, Final
 import polars as pl
 import yaml
 
+from experiments.atomic import remove_leftovers, replacing
 from experiments.config import canonical, resolved_hash
 from experiments.loading import UserError, read_mapping
 
@@ -29,8 +28,6 @@ USER_DAYS: Final = "user_days.parquet"
 COUNTERFACTUALS: Final = "counterfactuals.parquet"
 PARTS: Final = "parts"
 LOG: Final = "log"
-
-_TEMPORARY: Final = re.compile(r"\.tmp-(\d+)-.+")
 
 
 @dataclass(frozen=True)
@@ -140,26 +137,16 @@ class RunDirectory:
     @contextlib.contextmanager
     def _replacing(self, name: str) -> Iterator[Path]:
         target = self.path / name
-        temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            _flush(temporary)
-            temporary.replace(target)
-            _flush(target.parent)
+            with replacing(target) as temporary:
+                yield temporary
         except OSError as error:
             raise _unwritable(target, error) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def _remove_leftovers(self) -> None:
         """Remove the temporary files of processes that are no more."""
         for folder in (self.path, self.path / PARTS, self.path / LOG):
-            for file in folder.glob(".tmp-*"):
-                match = _TEMPORARY.fullmatch(file.name)
-                if match and not Path("/proc", match[1]).exists():
-                    file.unlink(missing_ok=True)
+            remove_leftovers(folder)
 
     def _discard(self) -> None:
         """Remove an earlier run and nothing else; the manifest first, so that it never looks complete."""
@@ -173,14 +160,6 @@ class RunDirectory:
 def default_path(name: str, resolved: Mapping[str, Any]) -> Path:
     """Where a run goes that was not told where: ``runs/<name>-<first 8 digits of the config's hash>``."""
     return Path("runs") / f"{name}-{resolved_hash(resolved)[:8]}"
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:

@@ -18,6 +18,7 @@ from allocation.settings import Allocation, ExposureAllocation
 from allocation.top_slots import TopSlots
 from experiments.config import ExperimentConfig, config_hash
 from experiments.fitting import fit_policies
+from experiments.groundwork import Groundwork
 from experiments.history import play_or_read_history
 from experiments.playing import (
     ArmResult,
@@ -49,8 +50,25 @@ def phases_of(config: ExperimentConfig) -> Phases:
     return Phases(h.history_days, experiment, experiment + h.days, experiment + h.days + h.follow_up_days)
 
 
+def world_of(config: ExperimentConfig) -> BuiltWorld:
+    """The world of an experiment, for all of its days."""
+    return build_world(
+        config.world,
+        start=config.horizon.start,
+        days=phases_of(config).follow_up_end,
+        scenario=config.scenario,
+        slots=config.page.slots,
+        seed=config.seed,
+        seen_days=config.horizon.history_days,
+    )
+
+
 def run_experiment(
-    config: ExperimentConfig, directory: RunDirectory, workers: int, progress: Progress
+    config: ExperimentConfig,
+    directory: RunDirectory,
+    workers: int,
+    progress: Progress,
+    groundwork: Groundwork | None = None,
 ) -> dict[str, Any]:
     """Run an experiment and leave everything in ``directory``.
 
@@ -59,6 +77,7 @@ def run_experiment(
         directory: where to write; the manifest is written last.
         workers: processes; the outcome does not depend on it.
         progress: is told how far things are.
+        groundwork: what experiments before this one have left to share; the outcome does not depend on it.
 
     Returns:
         The contents of ``results.json``.
@@ -69,22 +88,20 @@ def run_experiment(
     """
     clock = Stopwatch()
     phases = phases_of(config)
+    ground = groundwork or Groundwork()
     with shard_pool(workers) as pool:
         with clock.stage("world"), progress.stage("building the world", 1) as stage:
-            built = build_world(
-                config.world,
-                start=config.horizon.start,
-                days=phases.follow_up_end,
-                scenario=config.scenario,
-                slots=config.page.slots,
-                seed=config.seed,
-                seen_days=config.horizon.history_days,
-            )
+            built = ground.world(config, lambda: world_of(config))
             stage.advance()
         with clock.stage("history"):
-            log, shards = play_or_read_history(built, config.horizon.history_days, config.seed, pool, progress)
+            log, shards = ground.history(
+                pool.workers,
+                lambda: play_or_read_history(built, config.horizon.history_days, config.seed, pool, progress),
+            )
         with clock.stage("fit"):
-            fitted = fit_policies(config.arms, log, built.world, config.seed, progress)
+            fitted = ground.policies(
+                config.arms, lambda arms: fit_policies(arms, log, built.world, config.seed, progress)
+            )
         shares = {name: arm.share for name, arm in config.arms.items()}
         arm_of_row = np.array(list(config.arms))[assign(built.rows, shares, config.name, config.seed)]
         with clock.stage("warm-up"):
