@@ -20,10 +20,14 @@ from experiments.analyze_command import analyze
 from experiments.audit_command import EXAMPLE as AUDIT_EXAMPLE
 from experiments.audit_command import audit
 from experiments.cache_command import cache_app
+from experiments.compare_command import EXAMPLE as COMPARE_EXAMPLE
+from experiments.compare_command import compare
 from experiments.power_command import EXAMPLE as POWER_EXAMPLE
 from experiments.power_command import power
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
+from experiments.sweep_command import EXAMPLE as SWEEP_EXAMPLE
+from experiments.sweep_command import sweep
 from experiments.time_command import EXAMPLE as TIME_EXAMPLE
 from experiments.time_command import time
 from experiments.traffic_command import CONVERT_EXAMPLE, RECORD_EXAMPLE, convert, record
@@ -150,6 +154,8 @@ def run(
         elif config is None:
             raise UserError("CONFIG: missing; give a config to run, or an interrupted run with --resume RUN")
         checked, count = _load(config, overrides, ExperimentConfig), _workers(workers)
+        if checked.sweep is not None:
+            raise UserError(f"{config}: describes a sweep; use `testbed sweep {config}`")
         directory = place.open(out, checked, force)
         if directory.interrupted:
             held = f"{directory.path}: holds an interrupted run ({standing(directory)})"
@@ -223,13 +229,21 @@ def report(
 def validate(config: ConfigPath, overrides: Overrides = None) -> None:
     """Check a config without running it."""
     with speaking_plainly():
-        from experiments.config import resolved
+        from experiments.config import ExperimentConfig, resolved
         from experiments.loading import load_config
         from experiments.run_directory import default_path
+        from experiments.sweep import default_folder
+        from experiments.sweep_points import load_points
         from experiments.timing_config import TimingConfig
         from experiments.training_config import TrainingConfig
 
         checked = load_config(config, overrides or ())
+        if isinstance(checked, ExperimentConfig) and checked.sweep is not None:
+            base, points = load_points(config, overrides or ())
+            typer.echo(
+                f"{config}: valid, {len(points)} experiments; `testbed sweep` would write {default_folder(base)}"
+            )
+            return
         if isinstance(checked, TrainingConfig):
             typer.echo(f"{config}: valid; `testbed train language {config} --out DIR` would follow it")
             return
@@ -272,6 +286,8 @@ def policies() -> None:
 
 
 # Behind the commands above, which somebody new needs first: help lists them in this order.
+app.command(name="compare", epilog=COMPARE_EXAMPLE)(compare)
+app.command(name="sweep", epilog=SWEEP_EXAMPLE)(sweep)
 app.command(name="power", epilog=POWER_EXAMPLE)(power)
 app.command(name="audit", epilog=AUDIT_EXAMPLE)(audit)
 app.command(name="analyze", epilog=ANALYZE_EXAMPLE)(analyze)

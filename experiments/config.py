@@ -20,6 +20,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from allocation.settings import Allocation, ExposureAllocation, NoAllocation
 from experiments.analysis_config import Analysis
 from experiments.serving_config import PlatformServing
+from experiments.sweep_config import Sweep
 from metrics.definitions import resolve
 from metrics.offline_definitions import offline_metric
 from policies.registry import policy_class
@@ -269,6 +270,9 @@ class ExperimentConfig(Parameters):
     serving: PlatformServing | None = Field(
         default=None, description="a simulated cluster does each arm's near-line jobs; left out: they take no time"
     )
+    sweep: Sweep | None = Field(
+        default=None, description="keys that take several values, for `testbed sweep`; no part of a single run"
+    )
     oracle: bool = Field(
         default=False, description="play every user under every arm too, for the exact effect (runs longer)"
     )
@@ -457,6 +461,7 @@ def resolved(config: Config) -> dict[str, Any]:
         data["analysis"]["control"] = config.control_name
         if config.serving is None:  # what is not asked for leaves a run as it was
             del data["serving"]
+        del data["sweep"]
     else:
         data["control"] = config.control_name
     return data

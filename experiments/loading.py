@@ -47,20 +47,42 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         UserError: if the file cannot be read, is no safe and valid YAML, or says what a config may not.
     """
+    return check_config(read_config(path, overrides), path.parent)
+
+
+def read_config(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The keys and values of a file with its overrides, unchecked.
+
+    Raises:
+        UserError: if the file cannot be read or is no safe and valid YAML, or an override is none.
+    """
     data = read_mapping(path)
     for override in overrides:
         _apply(data, override)
+    return data
+
+
+def check_config(data: Mapping[str, Any], folder: Path) -> Config:
+    """The config that these keys and values make.
+
+    Args:
+        data: as ``read_config`` gives it.
+        folder: beside which a log's file is looked for, too.
+
+    Raises:
+        UserError: if they say what a config may not.
+    """
     kind = data.get("kind", "experiment")
     if not isinstance(kind, str) or kind not in CONFIG_KINDS:
         raise UserError(f"kind: {shown(kind)} is unknown; use one of {', '.join(CONFIG_KINDS)}")
     config = checked(CONFIG_KINDS[kind], data)
     if isinstance(config, ExperimentConfig | EvaluationConfig) and isinstance(config.world, LogWorld):
         remedy = f"fetch it with `testbed data {config.world.dataset.replace('_', '-')} --to DIR`"
-        found = _find_data("world.path", config.world.path, path.parent, remedy)
+        found = _find_data("world.path", config.world.path, folder, remedy)
         return config.model_copy(update={"world": config.world.model_copy(update={"path": found})})
     if isinstance(config, ExperimentConfig) and isinstance(config.traffic, TraceTraffic):
         remedy = "write one with `testbed record` or `testbed convert`"
-        found = _find_data("traffic.path", config.traffic.path, path.parent, remedy)
+        found = _find_data("traffic.path", config.traffic.path, folder, remedy)
         return config.model_copy(update={"traffic": config.traffic.model_copy(update={"path": found})})
     return config
 
@@ -197,13 +219,28 @@ def _apply(data: dict[str, Any], override: str) -> None:
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         raise UserError(f"--set {shown(override)}: write path.to.key=value, as in --set world.users=2000")
-    value = _parse(text, f"--set {path}")
+    set_key(data, ".".join(keys), _parse(text, f"--set {path}"), "--set")
+
+
+def set_key(data: dict[str, Any], path: str, value: Any, who: str) -> None:
+    """Set a dotted key, making the mappings above it.
+
+    Args:
+        data: is changed.
+        path: the key.
+        value: its value.
+        who: sets it, for the message.
+
+    Raises:
+        UserError: if something above the key is no mapping.
+    """
+    keys = path.split(".")
     target = data
     for depth, key in enumerate(keys[:-1], start=1):
         target = target.setdefault(key, {})
         if not isinstance(target, dict):
             where = ".".join(keys[:depth])
-            raise UserError(f"--set {path}: {where} is {_kind_of(target)}, not a mapping; set {where} as a whole")
+            raise UserError(f"{who} {path}: {where} is {_kind_of(target)}, not a mapping; set {where} as a whole")
     target[keys[-1]] = value
 
 

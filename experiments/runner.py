@@ -19,6 +19,7 @@ from allocation.settings import Allocation, ExposureAllocation
 from allocation.top_slots import TopSlots
 from experiments.config import Arm, ExperimentConfig, config_hash
 from experiments.fitting import fit_policies, make_policy
+from experiments.groundwork import Groundwork
 from experiments.history import play_or_read_history
 from experiments.pieces import Piece
 from experiments.playing import (
@@ -69,7 +70,11 @@ def world_of(config: ExperimentConfig) -> BuiltWorld:
 
 
 def run_experiment(
-    config: ExperimentConfig, directory: RunDirectory, workers: int, progress: Progress
+    config: ExperimentConfig,
+    directory: RunDirectory,
+    workers: int,
+    progress: Progress,
+    groundwork: Groundwork | None = None,
 ) -> dict[str, Any]:
     """Run an experiment and leave everything in ``directory``.
 
@@ -81,6 +86,7 @@ def run_experiment(
         directory: where to write; the manifest is written last, and what was kept for going on is then removed.
         workers: processes; the outcome does not depend on it.
         progress: is told how far things are.
+        groundwork: what experiments before this one have left to share; the outcome does not depend on it.
 
     Returns:
         The contents of ``results.json``.
@@ -92,21 +98,26 @@ def run_experiment(
     """
     with directory.to_oneself():
         attempt = begin_or_go_on(directory, config, workers)
-        results = _run(config, attempt, workers, progress)
+        results = _run(config, attempt, workers, progress, groundwork or Groundwork())
         directory.remove_pieces()
     return results
 
 
-def _run(config: ExperimentConfig, attempt: Attempt, workers: int, progress: Progress) -> dict[str, Any]:
+def _run(
+    config: ExperimentConfig, attempt: Attempt, workers: int, progress: Progress, ground: Groundwork
+) -> dict[str, Any]:
     clock = Stopwatch()
     phases = phases_of(config)
     directory = attempt.directory
     with shard_pool(workers) as pool:
         with clock.stage("world"), progress.stage("building the world", 1) as stage:
-            built = world_of(config)
+            built = ground.world(config, lambda: world_of(config))
             stage.advance()
         with clock.stage("history"):
-            log, shards = play_or_read_history(built, config.horizon.history_days, config.seed, pool, progress, attempt)
+            days, seed = config.horizon.history_days, config.seed
+            log, shards = ground.history(
+                attempt.shards, lambda: play_or_read_history(built, days, seed, pool, progress, attempt)
+            )
         shares = {name: arm.share for name, arm in config.arms.items()}
         arm_of_row = np.array(list(config.arms))[assign(built.rows, shares, config.name, config.seed)]
         variants = variants_of(config)
@@ -115,7 +126,7 @@ def _run(config: ExperimentConfig, attempt: Attempt, workers: int, progress: Pro
         }
         with clock.stage("fit"):
             needed = arms_to_play(config, variants, shards_of, len(shards), attempt)
-            fitted = fit_policies(needed, log, built.world, config.seed, progress)
+            fitted = ground.policies(needed, lambda arms: fit_policies(arms, log, built.world, config.seed, progress))
             fitted |= {arm: make_policy(config.arms[arm], config.seed) for arm in config.arms.keys() - needed.keys()}
         served: dict[str, ServedArm] = {}
         if config.serving is not None:

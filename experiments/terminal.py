@@ -7,12 +7,13 @@ hold; does not know how they came about, and prints text from a config as text, 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
+from experiments.console import line as _line
+from experiments.console import table as _table
+from experiments.console import text as _text
 from experiments.report import open_loop, serving, thinking, words
 
 _WIDE: Final = 110
@@ -20,7 +21,6 @@ _LONGEST_NAME: Final = 22
 _COLUMN: Final = 18
 """Of an evaluation: letters of a policy's name, and of most intervals."""
 _STYLES: Final = {"better": "bold green", "worse": "bold red", "void": "bold red"}
-_ASCII: Final = str.maketrans({"−": "-", "–": "-", "✓": "in", "✗": "out", "→": "->"})
 
 
 def print_verdict(console: Console, results: Mapping[str, Any]) -> None:
@@ -176,28 +176,3 @@ def _truth(row: Mapping[str, Any], unit: str) -> str:
         return words.NOTHING
     value = words.percent(truth["lift"]) if words.known(truth.get("lift")) else words.signed(truth.get("effect"), unit)
     return value + {True: " ✓", False: " ✗"}.get(truth.get("covered"), "")
-
-
-def _table(title: Text | None = None) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        header_style="dim",
-        show_edge=False,
-    )
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    console.print(_text(console, text, style), width=min(console.width, 100), highlight=False)
-
-
-def _text(console: Console, text: Any, style: str = "") -> Text:
-    """Text that is no markup, in ASCII where the terminal knows nothing else."""
-    plain = str(text)
-    if console.options.ascii_only:
-        plain = plain.translate(_ASCII).encode("ascii", "replace").decode()
-    return Text(plain, style=style)

@@ -48,6 +48,26 @@ def numbers(results: Mapping[str, Any], metric: str) -> Numbers:
     )
 
 
+def trends(results: Mapping[str, Any]) -> list[str]:
+    """Which effects grow or fade from day to day, by the corrected test; that none does, where it was looked for."""
+    tested = [row for row in results.get("trends") or [] if words.known(row["p_adjusted"])]
+    found = []
+    for row in tested:
+        if row["p_adjusted"] > results["analysis"]["alpha"]:
+            continue
+        unit = words.unit(results, row["metric"])
+        truth = (row.get("truth") or {}).get("slope")
+        true = f", in truth {words.signed(truth, unit)}" if words.known(truth) else ""
+        found.append(
+            f"{words.title(results, row['metric'])} ({row['treatment']}): the difference changes by "
+            f"{words.signed(row['slope'], unit)} a day ({words.interval(row['ci'], unit)}, adjusted "
+            f"{words.p_named(row['p_adjusted'])}{true})."
+        )
+    if tested and not found:
+        found.append(f"No effect grows or fades from day to day, of {words.count(len(tested))} tested.")
+    return found
+
+
 def effects(results: Mapping[str, Any], metric: str) -> Figure:
     """The effect of each day on its own, with its interval and the truth; one panel for each treatment."""
     mine = [row for row in results["daily"] if row["metric"] == metric]

@@ -108,10 +108,16 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def p_named(p: float | None) -> str:
+    """A p-value with its name: ``p = 0.012``."""
+    shown = p_value(p)
+    return f"p < {shown[1:]}" if shown.startswith("<") else f"p = {shown}"
+
+
 def p_phrase(comparison: Comparison) -> str:
     """The p-value that decides, named: ``adjusted p = 0.012``."""
     adjusted = known(comparison.get("p_adjusted"))
-    named = _named_p(comparison["p_adjusted"] if adjusted else comparison.get("p_value"))
+    named = p_named(comparison["p_adjusted"] if adjusted else comparison.get("p_value"))
     return f"adjusted {named}" if adjusted else named
 
 
@@ -195,15 +201,16 @@ def listing(parts: Sequence[str]) -> str:
 
 def params(given: Mapping[str, Any] | None) -> str:
     """An arm's parameters, such as ``weight 0.3, refresh.on weather + trend``."""
-    return ", ".join(f"{key} {_setting(value)}" for key, value in (given or {}).items())
+    return ", ".join(f"{key} {configured(each)}" for key, each in (given or {}).items())
 
 
-def _setting(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return " + ".join(_setting(each) for each in value) or "none"
-    if isinstance(value, Mapping):
-        return params(value) or "none"
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else "none" if value is None else str(value)
+def configured(given: Any) -> str:
+    """A setting of a config, such as ``weather + trend``, ``on`` or ``none``."""
+    if isinstance(given, list | tuple):
+        return " + ".join(configured(each) for each in given) or "none"
+    if isinstance(given, Mapping):
+        return params(given) or "none"
+    return {True: "on", False: "off"}[given] if isinstance(given, bool) else "none" if given is None else str(given)
 
 
 def decision(comparison: Comparison, metric: Mapping[str, Any], alpha: float) -> Decision:
@@ -264,7 +271,7 @@ def rows_of(results: Mapping[str, Any], treatment: str) -> list[Comparison]:
 def srm_sentence(results: Mapping[str, Any]) -> str:
     """Whether the users fell on the arms as their shares say."""
     srm = results["srm"]
-    p = _named_p(srm.get("p_value"))
+    p = p_named(srm.get("p_value"))
     if srm.get("ok"):
         return f"User counts fit the arms' shares (sample ratio, {p})."
     return f"User counts do not fit the arms' shares (sample ratio mismatch, {p}): do not trust the effects."
@@ -358,11 +365,6 @@ def _side_sentences(results: Mapping[str, Any], rows: Iterable[Comparison], word
 def _brief(results: Mapping[str, Any], row: Comparison) -> str:
     size = percent(row["lift"]) if known(row.get("lift")) else _with_unit(row["effect"], unit(results, row["metric"]))
     return f"{title(results, row['metric'])} ({size})"
-
-
-def _named_p(p: float | None) -> str:
-    shown = p_value(p)
-    return f"p < {shown[1:]}" if shown.startswith("<") else f"p = {shown}"
 
 
 def _where(truth: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from plotly.offline import get_plotlyjs
 
+from experiments.comparison import Run, compare_runs
 from experiments.report import render_report
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -61,7 +62,7 @@ EVALUATION: dict[str, Any] = {
 }
 
 
-def comparison(metric: str, treatment: str, lift: float, p: float, truth: float | None) -> dict[str, Any]:
+def compared(metric: str, treatment: str, lift: float, p: float, truth: float | None) -> dict[str, Any]:
     """A comparison whose interval reaches two percentage points to both sides of the lift."""
     return {
         "metric": metric,
@@ -94,7 +95,7 @@ def results_of(
     """Results of one metric of interest and two others, two days and one city."""
     arms = ("base", *(treatments or ("new",)))
     comparisons = [
-        comparison(metric, arm, each, each_p, truth if metric == "gmv" else None)
+        compared(metric, arm, each, each_p, truth if metric == "gmv" else None)
         for arm in arms[1:]
         for metric, each, each_p in (("gmv", lift, p), ("ctr", 0.01, 0.6), ("ner", side, side_p))
     ]
@@ -278,6 +279,66 @@ def analysed_of(*treatments: str, **options: Any) -> dict[str, Any]:
         | {"smallest_lift": 0.066, "users": 200, "users_needed": 340}
         for arm in arms
     ]
+    given["segments"] = [
+        {
+            "dimension": dimension,
+            "level": level,
+            "metric": "gmv",
+            "treatment": arm,
+            "conditioned_on": "what was known",
+            "users": 50,
+            "control_value": 0.5,
+            "treatment_value": 0.51,
+            "effect": lift / 2,
+            "ci": [lift / 2 - 0.02, lift / 2 + 0.02],
+            "lift": lift,
+            "lift_ci": [lift - 0.04, lift + 0.04],
+            "p_value": 0.1,
+            "method": "difference of means",
+            "per": None,
+            "truth": {"effect": 0.02, "lift": 0.04},
+        }
+        for arm in arms
+        for dimension, level, lift in (
+            ("rain", "rain", 0.12),
+            ("rain", "no rain", 0.01),
+            ("city", "new_york", 0.03),
+            ("city", "seattle", 0.06),
+        )
+    ]
+    given["interactions"] = [
+        {"dimension": dimension, "metric": "gmv", "treatment": arm, "conditioned_on": "what was known"}
+        | {"statistic": 9.0, "degrees": 1, "p_value": p / 2, "p_adjusted": p}
+        for arm in arms
+        for dimension, p in (("rain", 0.004), ("city", 0.6))
+    ]
+    given["trends"] = [
+        {"metric": "gmv", "treatment": arm, "days": 3, "slope": -0.02, "ci": [-0.03, -0.01], "p_value": 0.001}
+        | {"p_adjusted": 0.003, "truth": {"slope": -0.015}}
+        for arm in arms
+    ]
+    given["retention"] = {
+        "churn_days": 7,
+        "curves": [
+            {
+                "arm": arm,
+                "users": 100,
+                "gone": 9,
+                "points": [
+                    {"day": 7, "at_risk": 100, "share": 0.95, "ci": [0.9, 0.98]},
+                    {"day": 9, "at_risk": 60, "share": 0.9, "ci": [0.82, 0.95]},
+                ],
+                "share": 0.9,
+                "truth": {"share": 0.91},
+            }
+            for arm in given["arms"]
+        ],
+        "tests": [{"treatment": arm, "chi_square": 1.25, "p_value": 0.26} for arm in arms],
+        "returns": [
+            {"arm": arm, "points": [{"day": day, "users": 100 - day, "share": 0.4, "ci": [0.3, 0.5]} for day in (1, 2)]}
+            for arm in given["arms"]
+        ],
+    }
     given["decisions"] = [
         {"treatment": arm, "decision": "keep running", "reason": "A loss is not yet ruled out."} for arm in arms
     ]
@@ -419,17 +480,67 @@ def serving_of(band: bool = False) -> dict[str, Any]:
 
 def whole_of(*treatments: str) -> dict[str, Any]:
     """Results that fill every section of the report."""
-    given = allocated_of(*treatments) | {
-        key: value
-        for key, value in analysed_of(*treatments).items()
-        if key in ("sequential", "guardrails", "comparisons", "quantiles", "power", "decisions")
-    }
+    given = analysed_of(*treatments)
+    split = allocated_of(*treatments)
+    given |= {key: split[key] for key in ("allocation", "frontier")}
     given["thinking"] = {arm: thoughts_of(arm) for arm in given["arms"]}
     served = serving_of()
     clusters = served["arms"].values()
     named = dict(zip(given["arms"], clusters, strict=False))  # as many as there are arms
     given["serving"] = served | {"arms": named, "efficient": list(named)[1:]}
     return given
+
+
+SWEEP: dict[str, Any] = {
+    "schema": 1,
+    "name": "swept",
+    "setting": "5 Oct 2015 to 8 Oct 2015, 300 users",
+    "config_hash": "abc",
+    "currency": "USD",
+    "alpha": 0.05,
+    "primary": "ctr",
+    "axes": [
+        {"key": "arms.new.params.experts", "values": [3, 1, 2]},
+        {"key": "arms.new.params.refresh.on", "values": [["weather", "trend"], []]},
+    ],
+    "seeds": [7, 8],
+    "metrics": {
+        "tv": {"title": "Transaction value", "unit": "currency a user", "higher_is_better": True},
+        "ctr": {"title": "Click-through rate", "unit": "share", "higher_is_better": True},
+    },
+    "code_versions": ["0.1.0+aaa"],
+    "points": [
+        {
+            "values": {"arms.new.params.experts": experts, "arms.new.params.refresh.on": on},
+            "seed": seed,
+            "run": f"points/{experts}{len(on)}{seed}",
+            "config_hash": f"{experts}{len(on)}{seed}" * 4,
+            "trusted": True,
+            "comparisons": [
+                {"metric": metric, "treatment": "new", "lift": 0.01 * experts, "lift_ci": [0.0, 0.02 * experts]}
+                | {"p_value": 0.01, "p_adjusted": 0.02, "truth": {"lift": 0.02}, "decision": "better"}
+                for metric in ("ctr", "tv")
+            ],
+        }
+        for seed in (7, 8)
+        for experts in (3, 1, 2)
+        for on in (["weather", "trend"], [])
+    ],
+    "curves": [
+        {
+            "metric": metric,
+            "treatment": "new",
+            "values": {"arms.new.params.experts": experts, "arms.new.params.refresh.on": on},
+            "seeds": 2,
+            "lift": 0.01 * experts,
+            "ci": [0.0, 0.02 * experts],
+            "truth": 0.02,
+        }
+        for metric in ("ctr", "tv")
+        for experts in (3, 1, 2)
+        for on in (["weather", "trend"], [])
+    ],
+}
 
 
 def hostile_of() -> dict[str, Any]:
@@ -451,6 +562,9 @@ def hostile_of() -> dict[str, Any]:
         "Rain Boots",
         "Puddle season",
         "group-sequential",
+        "rain",
+        "seattle",
+        "what was known",
         "A loss is not yet ruled out.",
     ):
         text = text.replace(f'"{name}"', json.dumps(f"{name} {EVIL}</script>%{{x}}"))
@@ -558,3 +672,28 @@ def strings() -> Callable[[Any], list[str]]:
 def served() -> Callable[..., dict[str, Any]]:
     """``served(band=False)``: the block ``serving`` of a run, with the range of the step times' error or without."""
     return serving_of
+
+
+@pytest.fixture
+def run_of() -> Callable[[str, dict[str, Any]], Run]:
+    """``run_of(label, results)``: a finished run as a comparison reads it."""
+
+    def made(label: str, given: dict[str, Any]) -> Run:
+        arms = {name: {"policy": arm["policy"], "params": arm["params"]} for name, arm in given["arms"].items()}
+        return Run(label, {"seed": given["seed"], "world": given["world"], "arms": arms}, given, {})
+
+    return made
+
+
+@pytest.fixture
+def comparison(run_of: Any) -> dict[str, Any]:
+    """Two runs of the same users, one of which counted what its arms' thinking took."""
+    return compare_runs(
+        [run_of("plain", results_of("new", lift=0.02, truth=0.03)), run_of("thinking", whole_of("new"))]
+    )
+
+
+@pytest.fixture
+def sweep() -> dict[str, Any]:
+    """A sweep over a number and a list, with two seeds."""
+    return copy.deepcopy(SWEEP)

@@ -50,3 +50,15 @@ def test_an_unknown_day_breaks_the_band(results: Any) -> None:
     bands = [trace for trace in daily.effects(given, "gmv")["data"] if trace.get("fill") == "toself"]
     assert [set(band["x"]) for band in bands] == [{"2015-10-06"}, {"2015-10-08"}]
     assert words.NOTHING in daily.numbers(given, "gmv").rows[1]
+
+
+def test_effects_that_grow_or_fade_are_told(analysed: Any, results: Any) -> None:
+    """A trend is told with its slope, interval and truth if the corrected test finds it, else that none was found."""
+    assert daily.trends(analysed()) == [
+        "Gross merchandise value (new): the difference changes by −0.0200 a day (−0.0300 to −0.0100, adjusted "
+        "p = 0.003, in truth −0.0150)."
+    ]
+    given = analysed()
+    given["trends"][0]["p_adjusted"] = 0.2
+    assert daily.trends(given) == ["No effect grows or fades from day to day, of 1 tested."]
+    assert daily.trends(results()) == []

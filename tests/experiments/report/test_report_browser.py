@@ -11,6 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from experiments.report import render_evaluation
+from experiments.report.comparison_report import render_comparison
+from experiments.report.sweep_report import render_sweep
 
 CHROMIUM = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
 PHONE, DESK = (390, 844), (1280, 900)
@@ -318,3 +320,22 @@ def test_paper_is_light_and_unfolded(visit: Any, whole: Any, shown: Any) -> None
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert page.evaluate(state) == before
     assert page.pdf()[:5] == b"%PDF-"
+
+
+@pytest.mark.parametrize("kind", ["comparison", "sweep"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_comparisons_and_sweeps_are_pages_like_any_other(
+    visit: Any, comparison: dict[str, Any], sweep: dict[str, Any], kind: str, scheme: str
+) -> None:
+    """Their figures have marks, what is chosen is drawn, texts can be read, and a phone is wide enough."""
+    page = visit(render_comparison(comparison) if kind == "comparison" else render_sweep(sweep), PHONE, scheme)
+    unfold(page)
+    for choice in page.locator("select").all():
+        box = page.locator(f"#{choice.get_attribute('data-for')}")
+        first = box.locator("svg").first.inner_html()
+        assert box.locator(MARKS).count() > 1
+        choice.select_option(index=1)
+        assert box.locator(MARKS).count() > 1
+        assert box.locator("svg").first.inner_html() != first
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+    assert [each for each in page.evaluate(CONTRASTS) if each["ratio"] < 4.5] == []

@@ -1,0 +1,26 @@
+"""The report of a comparison: runs and their arms beside each other, on one page."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from experiments.report import beside, pareto
+from experiments.report.page import Section, render_page
+
+SECTIONS: Final = (
+    Section("beside", "Every metric", beside),
+    Section("pareto", "What is gained for what", pareto),
+    Section("runs", "The runs"),
+)
+
+
+def render_comparison(comparison: Mapping[str, Any]) -> str:
+    """The HTML report of a comparison, as ``compare_runs`` gives it."""
+    return render_page(
+        "comparison",
+        comparison,
+        SECTIONS,
+        opening="together",
+        meta=", ".join(run["label"] for run in comparison["runs"]),
+        comparison=comparison,
+        treatments=len(beside.looks(comparison)),
+    )
