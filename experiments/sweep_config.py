@@ -6,7 +6,7 @@ config of its own.
 
 from typing import Annotated, Any, Final
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, WithJsonSchema, field_validator, model_validator
 
 from simulator.parameters import Parameters
 
@@ -14,10 +14,13 @@ FIXED: Final = ("seed", "sweep", "name", "kind", "analysis.control")
 """Keys that a grid may not touch: seeds have a list of their own, and the others say what a point is."""
 
 
+Value = Annotated[JsonValue, WithJsonSchema({"description": "a value that the key may have"})]
+
+
 class Sweep(Parameters):
     """Experiments that differ in some keys: every combination of their values, with every seed."""
 
-    grid: dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]] = Field(
+    grid: dict[str, Annotated[tuple[Value, ...], Field(min_length=1)]] = Field(
         default_factory=dict,
         description="dotted keys of the experiment, each with its values, as `arms.v2.params.experts: [1, 2, 3]`",
     )

@@ -106,7 +106,15 @@ def test_every_key_counts_unless_it_is_known_not_to() -> None:
     assert world_key(config()) == world_key(
         config(name="other", oracle=True, arms={**CONFIG["arms"], "a": {"policy": "random", "share": 0.5}})
     )
-    left_out = set(ExperimentConfig.model_fields) - {"name", "arms", "analysis", "frontier", "oracle", "sweep"}
+    left_out = set(ExperimentConfig.model_fields) - {
+        "name",
+        "arms",
+        "analysis",
+        "frontier",
+        "serving",
+        "oracle",
+        "sweep",
+    }
     dumped = world_key(config())
     for key in left_out:
         assert f'"{key}"' in dumped

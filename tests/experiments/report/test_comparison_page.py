@@ -59,7 +59,7 @@ def test_the_figures_are_valid_for_plotly(comparison: dict[str, Any]) -> None:
 
 def test_costs_come_before_other_metrics(comparison: dict[str, Any]) -> None:
     """What thinking takes is an axis of its own where it was counted for two arms, and less of it is better."""
-    assert pareto.axes(comparison) == ["gflop_a_user", "ctr", "ner"]
+    assert pareto.axes(comparison) == ["gflop_a_user", "projected_gpu_hours_a_day", "ctr", "ner"]
     table = pareto.numbers(comparison, "gflop_a_user")
     assert [row[0] for row in table.rows] == ["base", "thinking"]
     assert table.rows[0][1] == "1.200"
