@@ -26,7 +26,7 @@ from metrics.offline_definitions import offline_metric
 from policies.registry import policy_class
 from simulator.environment.calendar import FIRST_YEAR, LAST_YEAR
 from simulator.environment.weather import load_climates
-from simulator.parameters import BehaviourParameters, Parameters
+from simulator.parameters import BehaviourParameters, ContextParameters, Parameters
 from simulator.taxonomy import OCCASIONS, load_taxonomy
 
 Scenario = Literal["item", "feed"]
@@ -51,11 +51,9 @@ class GeneratedWorld(Parameters):
     cities: tuple[str, ...] = Field(min_length=1, description="where users live; each has its own weather")
     country: str = Field(description="ISO 3166 code of the country whose holidays are kept")
     currency: str = Field(default="USD", pattern="^[A-Z]{3}$", description="ISO 4217 code; names the unit of money")
-    context_strength: float = Field(
-        default=1.0,
-        ge=0.0,
-        le=5.0,
-        description="how much weather, occasions and trends matter to users; 0: not at all",
+    contexts: ContextParameters = Field(
+        default=ContextParameters(),
+        description="how much each signal of the context matters to users (0: not at all); one number is for all",
     )
     unseen: tuple[str, ...] = Field(
         default=(), description="occasions and topics (by key) that are kept out of the history, and happen after it"

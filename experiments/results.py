@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from allocation.settings import ExposureAllocation
-from experiments.config import Arm, ExperimentConfig
+from experiments.config import Arm, ExperimentConfig, GeneratedWorld
 from experiments.playing import Phases
 from experiments.run_analysis import analyse, scorecard
 from experiments.segmenting import Surroundings
@@ -115,7 +115,7 @@ def build_results(
             "users": world.users,
             "items": world.catalog.items,
             "cities": list(world.environment.cities),
-            "context_strength": getattr(config.world, "context_strength", None),
+            "contexts": config.world.contexts.model_dump() if isinstance(config.world, GeneratedWorld) else None,
         },
         "analysis": {
             "control": control,
@@ -342,7 +342,7 @@ def context_strip(config: ExperimentConfig, world: World, phases: Phases) -> dic
             if (level[span, n] > 0.01).any()
         ]
 
-    acts = getattr(config.world, "context_strength", 0.0) > 0
+    acts = isinstance(config.world, GeneratedWorld) and config.world.contexts.trends > 0.0
     return {
         "dates": [_date(world, day) for day in days],
         "cities": cities,

@@ -83,7 +83,7 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
             "experiment_end": _after(first, days),
             "follow_up_end": _after(first, days),
         },
-        "world": {"kind": "table", "users": units.height, "items": None, "cities": [], "context_strength": None},
+        "world": {"kind": "table", "users": units.height, "items": None, "cities": [], "contexts": None},
         "analysis": {
             "control": control,
             "primary": plan.primary,

@@ -87,7 +87,7 @@ def build_world(
         scenario=scenario,
         slots=slots,
         currency=config.currency,
-        context_strength=config.context_strength,
+        contexts=config.contexts,
         behaviour=config.behaviour,
         seed=seed,
         unseen=config.unseen,

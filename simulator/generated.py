@@ -5,7 +5,7 @@ from datetime import date
 
 from simulator.catalog import generate_catalog
 from simulator.environment.context import build_environment
-from simulator.parameters import BehaviourParameters
+from simulator.parameters import BehaviourParameters, ContextParameters
 from simulator.population import generate_population
 from simulator.taxonomy import load_taxonomy
 from simulator.world import World, contextual_needs, no_baskets
@@ -22,7 +22,7 @@ def generate_world(
     scenario: str,
     slots: int,
     currency: str,
-    context_strength: float,
+    contexts: ContextParameters,
     behaviour: BehaviourParameters,
     seed: int,
     unseen: Sequence[str] = (),
@@ -40,7 +40,7 @@ def generate_world(
         scenario: "item" or "feed".
         slots: positions on a page.
         currency: what prices are in.
-        context_strength: scales every contextual need; 0 switches contexts off.
+        contexts: how much each signal matters to users.
         behaviour: the parameters.
         seed: of all draws.
         unseen: keys of occasions and topics that do not happen before ``unseen_until``.
@@ -62,7 +62,8 @@ def generate_world(
         catalog=catalog,
         population=population,
         environment=environment,
-        needs=contextual_needs(environment, taxonomy, context_strength),
+        needs=contextual_needs(environment, taxonomy, contexts),
+        contexts=contexts,
         behaviour=behaviour,
         visits=None,
         baskets=no_baskets(),

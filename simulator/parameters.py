@@ -7,9 +7,9 @@ Where a default has a published source it is named beside it. The others are cho
 rates come out in the range that public logs show, and are meant to be changed.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -59,6 +59,39 @@ class IntentParameters(Parameters):
         default=12.0,
         description="total contextual need at which the contextual weight reaches half of its value",
     )
+
+
+Strength = Annotated[float, Field(ge=0.0, le=5.0)]
+
+
+def _or_one_number(schema: dict[str, Any]) -> None:
+    """Let editors accept one number in place of the block."""
+    block = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [{"type": "number", "minimum": 0.0, "maximum": 5.0}, block]
+
+
+class ContextParameters(Parameters):
+    """How much each signal of the context matters to users; 0 switches it off for them, while it can still be observed.
+
+    A single number stands for all four.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_or_one_number)
+
+    weather: Strength = Field(default=1.0, description="what the day's weather in the user's city calls for")
+    holidays: Strength = Field(default=1.0, description="what holidays and other occasions call for, lead-up included")
+    trends: Strength = Field(default=1.0, description="what topics of the day call for")
+    seasons: Strength = Field(
+        default=1.0, description="how far interest in what is out of season wanes; more than 1 acts as 1"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_all(cls, value: object) -> object:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return dict.fromkeys(cls.model_fields, value)
+        return value
 
 
 class ResponseParameters(Parameters):

@@ -8,7 +8,8 @@ with every term in 0..1:
 
 * timely: it names a context (weather, occasion, topic, season) that is live today where the user is and that calls
   for the item. The best one counts, by how far it calls times the square root of its level. An item is called for as
-  the taxonomy says of its category, or wholly where its own title names the context; seasons call half.
+  the taxonomy says of its category, or wholly where its own title names the context; seasons call half. A signal
+  that matters less to users (``ContextParameters``) calls for as much less, and one that is off for nothing.
 * stale: it names a context that is not live, and that the title does not name either; 0 or 1. A topic that goes by
   words for a kind of thing ("retro film cameras") is never stale.
 * relevant: 1 if it names a category that the visit is for, ``NEAR`` if a department of one, ``OWN`` if nothing but the
@@ -276,6 +277,15 @@ def _facts(world: World, taxonomy: Taxonomy, lexicon: Lexicon, shelved: bool) ->
             possible[n, [word for word in words if word < lexicon.attribute_words]] = True
     title_call = np.ones(contexts)
     title_call[seasons] = SEASON_CALL
+    felt = world.contexts
+    for signal, strength in (
+        (weather, felt.weather),
+        (occasions, felt.holidays),
+        (topics, felt.trends),
+        (seasons, felt.seasons),
+    ):
+        call[signal] *= min(strength, 1.0)
+        title_call[signal] *= min(strength, 1.0)
     city = world.population.observed.city.copy()  # a copy is writable: the kernel is compiled for one kind of array
     return Facts(level, live, call, title_call, fit, possible, catalog.category.copy(), catalog.department.copy(), city)
 

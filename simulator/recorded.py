@@ -29,7 +29,7 @@ from simulator.catalog import Catalog
 from simulator.datasets.interactions import DatasetError, PurchaseLog
 from simulator.engine import opening_state
 from simulator.environment.context import build_environment
-from simulator.parameters import BehaviourParameters
+from simulator.parameters import BehaviourParameters, ContextParameters
 from simulator.population import Population, draw_traits
 from simulator.state import State, write_events
 from simulator.streams import Stream
@@ -177,6 +177,7 @@ def build_recorded_world(
             sorted(set(source.user_country)), country, start, days, seed, load_taxonomy(), with_weather=False
         ),
         needs=no_needs(len(set(source.user_country)), days, categories),
+        contexts=ContextParameters(),
         behaviour=behaviour,
         visits=visits,
         baskets=baskets,

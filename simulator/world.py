@@ -13,7 +13,7 @@ import numpy.typing as npt
 from simulator.batches import Floats, Ints, Ints32, ObservedCatalog
 from simulator.catalog import Catalog
 from simulator.environment.context import Environment
-from simulator.parameters import BehaviourParameters
+from simulator.parameters import BehaviourParameters, ContextParameters
 from simulator.population import Population
 from simulator.taxonomy import AGE_BANDS, Taxonomy
 
@@ -112,6 +112,7 @@ class World:
         currency: of prices and revenue.
         catalog, population, environment: what there is, who there is, and the contexts.
         needs: what contexts call for.
+        contexts: how much each signal of the context matters to users.
         behaviour: the parameters.
         visits: recorded arrivals, or None where arrivals are drawn.
         baskets: recorded purposes of those visits; empty where none are recorded, as in a trace.
@@ -126,6 +127,7 @@ class World:
     population: Population
     environment: Environment
     needs: Needs
+    contexts: ContextParameters
     behaviour: BehaviourParameters
     visits: RecordedVisits | None
     baskets: Baskets
@@ -189,14 +191,14 @@ def no_baskets() -> Baskets:
     return Baskets(np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int32))
 
 
-def contextual_needs(environment: Environment, taxonomy: Taxonomy, strength: float) -> Needs:
-    """What each day's weather, occasions and trends call for, scaled by ``strength`` (0 switches all contexts off)."""
-    weather = strength * environment.weather.signals @ taxonomy.weather.T
-    occasion = strength * environment.calendar.level @ taxonomy.occasion.T
+def contextual_needs(environment: Environment, taxonomy: Taxonomy, strength: ContextParameters) -> Needs:
+    """What each day's weather, occasions and trends call for, each scaled by its own strength (0 switches it off)."""
+    weather = strength.weather * environment.weather.signals @ taxonomy.weather.T
+    occasion = strength.holidays * environment.calendar.level @ taxonomy.occasion.T
     aged = taxonomy.topic[None, :, :] * taxonomy.topic_age.T[:, None, :]  # [age bands, categories, topics]
-    trend = strength * np.einsum("dt,act->dac", environment.trends.level, aged)
+    trend = strength.trends * np.einsum("dt,act->dac", environment.trends.level, aged)
     of_day = [environment.season_of(day) for day in range(environment.days)]
-    season = 1.0 - min(strength, 1.0) * (1.0 - taxonomy.season.T[of_day])
+    season = 1.0 - min(strength.seasons, 1.0) * (1.0 - taxonomy.season.T[of_day])
     return _with_masses(weather, occasion, trend, season, taxonomy.audience.copy())
 
 

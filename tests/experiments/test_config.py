@@ -100,7 +100,7 @@ def test_hash_ignores_defaults_written_out_and_sees_every_change() -> None:
     other = [
         experiment(seed=8),
         experiment(analysis__control="treatment"),
-        experiment(world__context_strength=0),
+        experiment(world__contexts=0),
         experiment(arms=dict(reversed(EXPERIMENT["arms"].items()))),
     ]
     assert len({plain, *map(config_hash, other)}) == 5
@@ -170,7 +170,7 @@ def test_shares_message_shows_the_sum() -> None:
         ({"world__cities": ["seattle", "seattle"]}, "world.generated.cities", "comes twice"),
         ({"world__cities": []}, "world.generated.cities", "at least 1"),
         ({"world__country": "us"}, "world.generated.country", "no calendar"),
-        ({"world__context_strength": 5.1}, "world.generated.context_strength", "less than or equal to 5"),
+        ({"world__contexts": 5.1}, "world.generated.contexts.weather", "less than or equal to 5"),
         (
             {"world__behaviour": {"returning": {"memory": 2}}},
             "world.generated.behaviour.returning.memory",

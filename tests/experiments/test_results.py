@@ -15,7 +15,7 @@ from experiments.run_directory import RESULTS
 from experiments.runner import phases_of
 from experiments.worlds import build_world
 from simulator.engine import VisitCount
-from simulator.parameters import Parameters
+from simulator.parameters import ContextParameters, Parameters
 from simulator.world import World
 
 COMPARISON = {
@@ -239,7 +239,7 @@ def test_context_strip_covers_warm_up_to_end(finished: SimpleNamespace, world: W
 
 def test_contexts_that_do_not_act_show_no_trends(finished: SimpleNamespace, world: World) -> None:
     """Where contexts are off, trends, which nobody would feel, are not drawn."""
-    off = finished.config.world.model_copy(update={"context_strength": 0.0})
+    off = finished.config.world.model_copy(update={"contexts": ContextParameters(trends=0.0)})
     config = finished.config.model_copy(update={"world": off})
     assert context_strip(config, world, phases_of(config))["trends"] == []
 

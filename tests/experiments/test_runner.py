@@ -200,7 +200,7 @@ def test_reading_contexts_pays_where_they_act(run: Run) -> None:
         for seed in (10, 14):
             results = run(
                 seed=seed,
-                world=world | {"context_strength": strength},
+                world=world | {"contexts": strength},
                 horizon=horizon,
                 page={},
                 arms=TWO,
@@ -262,7 +262,7 @@ def test_log_world_runs(online_retail: Path, run: Run) -> None:
     counts = json.loads((found.path / MANIFEST).read_text())["data"]
     assert counts["raw_rows"] > 500_000
     assert found.results["currency"] == "GBP"
-    assert found.results["world"]["context_strength"] is None
+    assert found.results["world"]["contexts"] is None
     # Arrivals are the log's: no policy can bring anybody back.
     sessions = [
         found.user_days.filter(pl.col("arm") == arm)["sessions"].sum()

@@ -12,7 +12,7 @@ from experiments.serving_jobs import sample_jobs, seconds_a_visit, tiers_of
 from simulator.batches import DAY_SECONDS, Floats, InteractionLog, Ints, Requests
 from simulator.environment.context import ObservedContext
 from simulator.generated import generate_world
-from simulator.parameters import BehaviourParameters
+from simulator.parameters import BehaviourParameters, ContextParameters
 from simulator.serving.counted import CountedJobs
 from simulator.world import World
 
@@ -32,7 +32,7 @@ def world() -> World:
         scenario="item",
         slots=5,
         currency="USD",
-        context_strength=1.0,
+        contexts=ContextParameters(),
         behaviour=BehaviourParameters(),
         seed=2,
     )

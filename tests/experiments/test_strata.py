@@ -6,7 +6,7 @@ import pytest
 from experiments.strata import CALLED, UNSEEN, unseen_strata
 from simulator.environment.trends import PERCEPTIBLE
 from simulator.generated import generate_world
-from simulator.parameters import BehaviourParameters
+from simulator.parameters import BehaviourParameters, ContextParameters
 from simulator.taxonomy import load_taxonomy
 from simulator.world import World
 
@@ -26,7 +26,7 @@ def world() -> World:
         scenario="item",
         slots=5,
         currency="USD",
-        context_strength=1.0,
+        contexts=ContextParameters(),
         behaviour=BehaviourParameters(),
         seed=7,
     )

@@ -8,6 +8,7 @@ from experiments.config import GeneratedWorld, LogWorld
 from experiments.worlds import BuiltWorld, build_world
 from simulator.batches import BUY
 from simulator.datasets.interactions import DatasetError
+from simulator.parameters import ContextParameters
 from simulator.recorded import RecordedWorld
 
 GENERATED = GeneratedWorld(
@@ -32,7 +33,7 @@ def test_strength_scales_every_need() -> None:
     """Contexts at half strength call for half as much, and at 0 for nothing; all else is the same world."""
     needs, interests = {}, []
     for strength in (0.0, 0.5, 1.0):
-        config = GENERATED.model_copy(update={"context_strength": strength})
+        config = GENERATED.model_copy(update={"contexts": ContextParameters.model_validate(strength)})
         world = build_world(config, start=date(2015, 10, 5), days=9, scenario="item", slots=7, seed=3).world
         needs[strength] = world.needs
         interests.append(world.population.interest_weight)

@@ -15,7 +15,7 @@ from policies.registry import RegisteredPolicy, keeps_its_place, policy_class
 from simulator.batches import DAY_SECONDS, InteractionLog, Ints, Requests
 from simulator.engine import Simulation, opening_state
 from simulator.generated import generate_world
-from simulator.parameters import BehaviourParameters
+from simulator.parameters import BehaviourParameters, ContextParameters
 from simulator.state import State, observed_history, take_state
 from simulator.tables import Impressions, UserDays, join_logs
 from simulator.truth import Truth
@@ -47,7 +47,7 @@ def world() -> World:
         scenario="item",
         slots=5,
         currency="USD",
-        context_strength=1.0,
+        contexts=ContextParameters(),
         behaviour=BehaviourParameters(),
         seed=11,
     )

@@ -12,7 +12,7 @@ from simulator.batches import NO_ITEM, UTILITY, Candidates, Ints, Requests, Slat
 from simulator.datasets.interactions import PurchaseLog
 from simulator.engine import Simulation, VisitCount, opening_state
 from simulator.generated import generate_world
-from simulator.parameters import BehaviourParameters
+from simulator.parameters import BehaviourParameters, ContextParameters
 from simulator.recorded import RecordedWorld, build_recorded_world
 from simulator.state import State
 from simulator.streams import Stream
@@ -122,7 +122,7 @@ def _make_world(behaviour: dict[str, dict[str, Any]] | None = None, **changes: A
         "scenario": "item",
         "slots": 10,
         "currency": "USD",
-        "context_strength": 1.0,
+        "contexts": ContextParameters(),
         "behaviour": BehaviourParameters.model_validate(behaviour or {}),
         "seed": 20,
     }

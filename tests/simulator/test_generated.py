@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
+from simulator.parameters import ContextParameters
 from simulator.world import World
 
 
@@ -86,13 +87,37 @@ def test_another_city_moves_no_trait(make_world: Callable[..., World], world: Wo
     assert set(world.population.observed.city.tolist()) == {0, 1}
 
 
-def test_context_strength_zero_switches_contexts_off(make_world: Callable[..., World]) -> None:
+def test_all_contexts_can_be_switched_off(make_world: Callable[..., World]) -> None:
     """Without contexts no category is ever needed, while the weather itself goes on."""
-    plain = make_world(context_strength=0.0)
+    plain = make_world(contexts=ContextParameters.model_validate(0))
     for name, table in plain.needs._asdict().items():
         assert name in ("audience", "season") or not table.any(), name
     assert (plain.needs.season == 1.0).all()
     assert plain.environment.weather.signals.any()
+
+
+@pytest.mark.parametrize(
+    ("signal", "its"),
+    [
+        ("weather", {"weather", "weather_mass"}),
+        ("holidays", {"occasion", "occasion_mass"}),
+        ("trends", {"trend", "trend_mass"}),
+        ("seasons", {"season"}),
+    ],
+)
+def test_each_context_can_be_switched_off_alone(
+    make_world: Callable[..., World], world: World, signal: str, its: set[str]
+) -> None:
+    """Switching one signal off changes what it calls for and nothing else; what can be observed stays as it was."""
+    without = make_world(contexts=ContextParameters(**{signal: 0.0}))
+    for name, table in without.needs._asdict().items():
+        before = getattr(world.needs, name)
+        assert np.array_equal(table, before) == (name not in its), name
+        if name in its - {"season"}:
+            assert before.any()
+            assert not table.any()
+    for (where, one), (_, other) in zip(leaves(without), leaves(world), strict=True):
+        assert same(one, other) or where.startswith(("world.needs", "world.contexts")), where
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from numba import njit
 
 from simulator.batches import BUY, CLICK, DAY_SECONDS, Ints
 from simulator.intent import contextual_need, draw_intents, intent_constants
+from simulator.parameters import ContextParameters
 from simulator.recorded import RecordedWorld
 from simulator.state import INTENTS, State, new_state, write_events
 from simulator.streams import stream_key
@@ -60,7 +61,7 @@ def need_table(world: World, day: int) -> np.ndarray:
 
 def test_long_term_intents_are_interests(make_world: Callable[..., World], rows: Ints) -> None:
     """Where only interests count, every intent is one of the user's interests, as often as its weight says."""
-    world = make_world(only("long_term"), context_strength=0.0)
+    world = make_world(only("long_term"), contexts=ContextParameters.model_validate(0))
     drawn = many(world, blank(world), rows)
     category, weight = world.population.interest_category, world.population.interest_weight
     share = (drawn[:, :, :, None] == category[:, None, None, :]).mean(axis=(1, 2))
@@ -85,7 +86,7 @@ def test_interests_out_of_season_are_drawn_less(make_world: Callable[..., World]
 
 def test_intents_without_context_never_leave_the_interests(make_world: Callable[..., World], rows: Ints) -> None:
     """With a contextual weight of 0 and no history, needs that shout change nothing."""
-    world = make_world({"intent": {"contextual": 0.0}}, context_strength=50.0)
+    world = make_world({"intent": {"contextual": 0.0}}, contexts=ContextParameters.model_validate(5))
     drawn = many(world, blank(world), rows, 20)
     assert (drawn[:, :, :, None] == world.population.interest_category[:, None, None, :]).any(axis=3).all()
 

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from simulator.batches import DAY_SECONDS, NO_EXPLANATION, NO_ITEM, ObservedHistory, Slates
 from simulator.engine import opening_state
 from simulator.environment.trends import PERCEPTIBLE
+from simulator.parameters import ContextParameters
 from simulator.reader import FELT, NEAR, OWN, SEASON_CALL, SIGNS, TERMS, Reader, worth
 from simulator.recorded import RecordedWorld
 from simulator.state import READ_LENGTH, State
@@ -65,6 +66,26 @@ def wants(world: World, category: str) -> State:
 def test_a_text_that_says_nothing_is_worth_nothing(world: World) -> None:
     """Fillers name nothing, so no term moves."""
     assert set(said(world, 0, "We picked this one for you, so have a look at it!").values()) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("signal", "text", "call"),
+    [
+        ("holidays", "for Thanksgiving", TAXONOMY.occasion[:, OCCASIONS.index("thanksgiving")]),
+        ("seasons", "for autumn", np.array([float("autumn" in entry.seasons) for entry in TAXONOMY.categories])),
+    ],
+)
+def test_a_signal_that_is_off_makes_nothing_timely(world: World, signal: str, text: str, call: Any) -> None:
+    """Where a signal means nothing to users, to name it is worth nothing; other signals are read as before."""
+    item = int(np.argmax(call))
+    without = replace(world, contexts=ContextParameters(**{signal: 0.0}))
+    other = replace(world, contexts=ContextParameters(trends=0.0))
+    plain, off = said(world, item, text), said(without, item, text)
+    assert plain["timely"] > 0.0
+    assert off["timely"] == 0.0
+    assert off["informative"] < plain["informative"]
+    assert off["stale"] == plain["stale"] == 0.0
+    assert said(other, item, text) == plain
 
 
 @pytest.mark.parametrize("kind", ["weather", "occasion", "topic"])

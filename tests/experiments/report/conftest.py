@@ -119,7 +119,7 @@ def results_of(
             "users": 300,
             "items": 90,
             "cities": ["Seattle"],
-            "context_strength": 1.0,
+            "contexts": {"weather": 1.0, "holidays": 1.0, "trends": 1.0, "seasons": 1.0},
         },
         "analysis": {
             "control": "base",

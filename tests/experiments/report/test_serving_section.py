@@ -46,7 +46,13 @@ def clustered(served: Made) -> Made:
             "horizon": dict.fromkeys(
                 ("start", "warmup_start", "experiment_start", "experiment_end", "follow_up_end"), "2015-10-06"
             ),
-            "world": {"kind": "generated", "users": 5, "items": 60, "cities": ["seattle"], "context_strength": 1.0},
+            "world": {
+                "kind": "generated",
+                "users": 5,
+                "items": 60,
+                "cities": ["seattle"],
+                "contexts": {"weather": 1.0, "holidays": 1.0, "trends": 1.0, "seasons": 1.0},
+            },
             "analysis": {
                 "control": "v1",
                 "primary": "ctr",
