@@ -68,6 +68,7 @@ def _or_one_number(schema: dict[str, Any]) -> None:
     """Let editors accept one number in place of the block."""
     block = dict(schema)
     schema.clear()
+    schema["description"] = block.pop("description")
     schema["anyOf"] = [{"type": "number", "minimum": 0.0, "maximum": 5.0}, block]
 
 
