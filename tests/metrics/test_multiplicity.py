@@ -3,6 +3,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
 from metrics.multiplicity import adjusted
 
@@ -22,6 +23,13 @@ p_values = st.lists(st.one_of(st.none(), st.floats(0.0, 1.0)), max_size=12)
 def test_corrections_are_those_of_r(correction: str) -> None:
     """Five p-values are corrected as R's p.adjust does."""
     assert adjusted(P, correction) == pytest.approx(R[correction], abs=5e-8)  # type: ignore[arg-type]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12))
+def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
+    """Every family is corrected as statsmodels does it, ties and zeros included."""
+    assert adjusted(p, "holm") == pytest.approx(multipletests(p, method="holm")[1], abs=1e-15)  # type: ignore[arg-type]
 
 
 @settings(deadline=None)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from metrics.estimates import Estimate
-from metrics.sequential.path import AtLevel, Design, Path, sequential_path
+from metrics.sequential.path import AtLevel, Design, Path, first_crossing, sequential_path
 from metrics.sequential.spending import SPENDING
 
 METHODS = (*SPENDING, "asymptotic_cs", "msprt")
@@ -98,14 +98,29 @@ def test_p_value_and_stopping_agree_at_the_level_of_the_design(method: str) -> N
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_the_first_crossing_is_where_the_path_stops(method: str) -> None:
+    """Asked for the stop alone, the same look is found."""
+    rng = np.random.default_rng(5)
+    found = []
+    for _ in range(25):
+        z = (rng.standard_normal(5) * 1.6).tolist()
+        looks = [measure(value, 1000.0 * time)(0.05) for value, time in zip(z, TIMES, strict=True)]
+        found.append(first_crossing(looks, TIMES, Design(method, 0.05)))  # type: ignore[arg-type]
+        assert found[-1] == walk(z, method).stopped
+    assert len(set(found)) > 1
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_peeking_daily_keeps_the_level(method: str) -> None:
     """Of 400 walks without an effect, read on 14 days, no more alarm than a binomial at 5% allows."""
     rng = np.random.default_rng(8)
     days = np.arange(1, 15)
-    stopped = sum(
-        walk((np.cumsum(rng.standard_normal(14)) / np.sqrt(days)).tolist(), method).stopped is not None
-        for _ in range(400)
-    )
+    times, design = (days / 14).tolist(), Design(method, 0.05)  # type: ignore[arg-type]
+    stopped = 0
+    for _ in range(400):
+        walked = np.cumsum(rng.standard_normal(14)) / np.sqrt(days)
+        looks = [measure(z, 1000.0 * time)(0.05) for z, time in zip(walked.tolist(), times, strict=True)]
+        stopped += first_crossing(looks, times, design) is not None
     assert stopped <= binom.ppf(0.999, 400, 0.05)
     if method in SPENDING:
         assert stopped >= binom.ppf(0.001, 400, 0.05)
