@@ -1,9 +1,9 @@
 """P-values corrected for being read together.
 
 Holm (1979) and Hochberg (1988) keep the chance of any false alarm in the family; Benjamini and Hochberg (1995) and,
-under any dependence, Benjamini and Yekutieli (2001) keep the share of false ones among the alarms. From statsmodels; only
-Holm's is written here, as statsmodels collects all of Python's garbage at each call of it, which takes long in a large
-process. Knows p-values only.
+under any dependence, Benjamini and Yekutieli (2001) keep the share of false ones among the alarms. From statsmodels;
+only Holm's is written here, as statsmodels collects all of Python's garbage at each call of it, which takes long in
+a large process. Knows p-values only.
 """
 
 from collections.abc import Sequence
