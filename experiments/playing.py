@@ -17,8 +17,9 @@ from allocation.top_slots import TopSlots
 from experiments.pieces import Kept, Pace, Piece
 from policies.delivery import Deliveries
 from policies.registry import RegisteredPolicy, keeps_its_place
-from simulator.batches import Ints
+from simulator.batches import Bools, Ints
 from simulator.engine import Simulation, VisitCount, opening_state
+from simulator.first_pages import FirstPages
 from simulator.protocols import Allocator
 from simulator.shards import Tick
 from simulator.snapshots import as_array, as_value, prefixed, under
@@ -178,6 +179,7 @@ class ArmTask:
         deliveries: when near-line jobs are done, or None where they take no time.
         piece: where to keep what is played; None for nowhere.
         watch: whether the visits are asked for.
+        looked_at: whose first page is written down, bool [users]; None for nobody's.
     """
 
     world: World
@@ -191,6 +193,7 @@ class ArmTask:
     deliveries: Deliveries | None = None
     piece: Piece | None = None
     watch: bool = False
+    looked_at: Bools | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,7 @@ class ArmResult:
         churned: users assigned to the arm who have left for good by the end.
         diary: what the allocator wrote down by day, or None.
         notes: what the policy wrote down.
+        pages: first pages of the users looked at, as ``FirstPages.told`` gives them.
         seen: the visits, as ``Visits.columns``, where they were watched.
     """
 
@@ -211,6 +215,7 @@ class ArmResult:
     churned: int
     diary: dict[str, Any] | None
     notes: Notes
+    pages: list[dict[str, Any]]
     seen: Ints | None = None
 
 
@@ -226,6 +231,9 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
         record.restore(under("record", arrays))
     else:
         state = copy_state(task.state)
+        nobody = np.zeros(task.world.users, np.bool_)
+        looked_at = nobody if task.looked_at is None else task.looked_at
+        pages = FirstPages(looked_at, task.world.population.observed.user, task.world.slots, state)
         visits = _play(
             task.world,
             state,
@@ -238,6 +246,7 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
             kept,
             watcher,
             task.deliveries,
+            pages,
         )
         churned = int((~state.present[task.arm_of_row == task.assigned_arm]).sum())
         arrays = {
@@ -245,6 +254,7 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
             "churned": np.array(churned),
             "diary": as_array(task.allocator.diary()),
             "notes": _written_down(task.policy),
+            "pages": as_array(pages.told(task.policy.explanations())),
         }
         if task.piece is not None:
             task.piece.finish(span[1], arrays | prefixed("record", record.snapshot()))
@@ -254,6 +264,7 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
         churned=int(arrays["churned"]),
         diary=as_value(arrays["diary"]),
         notes=Notes(**as_value(arrays["notes"])),
+        pages=as_value(arrays["pages"]),
         seen=_seen(watcher),
     )
 
@@ -270,6 +281,7 @@ def _play(
     kept: Kept | None,
     watcher: Visits | None,
     deliveries: Deliveries | None = None,
+    pages: FirstPages | None = None,
 ) -> VisitCount:
     """Play the days of ``span`` that ``kept`` does not hold, and keep the state at day closes."""
     policy.deliver(deliveries)
@@ -288,7 +300,7 @@ def _play(
             keeps.keep(day + 1, arrays)
         pace.kept(begun)
 
-    recorders = [recorder] if watcher is None else [recorder, watcher]
+    recorders = [each for each in (recorder, pages, watcher) if each is not None]
     simulation = Simulation(world, state, policy, allocator, recorders, day_closed)
     first = span[0] if kept is None else kept.day
     _tick_all(first - span[0], tick)
