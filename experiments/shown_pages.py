@@ -76,7 +76,7 @@ def _in_words(
         "city": world.environment.cities[city],
         "date": date_of(day),
         "hour": time(second // 3600, second % 3600 // 60).isoformat("minutes"),
-        "context": world.environment.describe(city, day),
+        "context": _context(world, city, day),
         "wanted": [catalog.category_names[category] for category in entry["intent"]],
         "lately": [catalog.titles[item] for item in entry["lately"]],
         "arms": {
@@ -93,3 +93,11 @@ def _in_words(
             for arm, found in under.items()
         },
     }
+
+
+def _context(world: World, city: int, day: int) -> str:
+    """The day in words; trends are left out where nobody would feel them."""
+    if world.needs.trend.any():
+        return world.environment.describe(city, day)
+    context = world.environment.observed()
+    return "; ".join(words for words in (context.weather_words(city, day), context.occasion_words(day)) if words)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,6 +55,18 @@ def test_pages_are_told_in_words(world: World) -> None:
         "explanation": "Look!",
     }
     assert (second["answer"], second["cognitive"]) == (None, False)
+
+
+def test_trends_that_nobody_feels_are_not_told(world: World) -> None:
+    """Where trends mean nothing, the day is told without them, and else as the environment describes it."""
+    pages = {"a": [entry(2)]}
+    (felt,) = shown_pages(pages, True, world, str)
+    city = int(world.population.observed.city[2])
+    assert felt["context"] == world.environment.describe(city, 2)
+    assert "trending" in felt["context"]
+    silent = replace(world, needs=world.needs._replace(trend=np.zeros_like(world.needs.trend)))
+    (told,) = shown_pages(pages, True, silent, str)
+    assert told["context"] == felt["context"].partition("; trending")[0]
 
 
 def test_with_truth_only_whole_comparisons_are_shown(world: World) -> None:
