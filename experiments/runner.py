@@ -43,8 +43,9 @@ from experiments.worlds import BuiltWorld, build_world
 from policies.registry import RegisteredPolicy, policy_class
 from simulator.batches import Ints
 from simulator.engine import VisitCount
+from simulator.pools import Engine, Pool
 from simulator.protocols import Allocator
-from simulator.shards import ShardPool, cut, shard_pool
+from simulator.shards import PROCESSES, cut
 from simulator.state import State, join_states, take_state
 
 
@@ -75,6 +76,7 @@ def run_experiment(
     workers: int,
     progress: Progress,
     groundwork: Groundwork | None = None,
+    engine: Engine = PROCESSES,
 ) -> dict[str, Any]:
     """Run an experiment and leave everything in ``directory``.
 
@@ -84,32 +86,33 @@ def run_experiment(
     Args:
         config: the checked config.
         directory: where to write; the manifest is written last, and what was kept for going on is then removed.
-        workers: processes; the outcome does not depend on it.
+        workers: shards at once; the outcome does not depend on it.
         progress: is told how far things are.
         groundwork: what experiments before this one have left to share; the outcome does not depend on it.
+        engine: where shards are played; the outcome does not depend on it.
 
     Returns:
         The contents of ``results.json``.
 
     Raises:
         DatasetError: a world's log cannot be used.
-        WorkerDiedError: worker processes were killed again and again.
+        WorkerDiedError: workers died again and again.
         UserError: a file cannot be written, or what was kept belongs to another config or code or is damaged.
     """
     with directory.to_oneself():
         attempt = begin_or_go_on(directory, config, workers)
-        results = _run(config, attempt, workers, progress, groundwork or Groundwork())
+        results = _run(config, attempt, engine, workers, progress, groundwork or Groundwork())
         directory.remove_pieces()
     return results
 
 
 def _run(
-    config: ExperimentConfig, attempt: Attempt, workers: int, progress: Progress, ground: Groundwork
+    config: ExperimentConfig, attempt: Attempt, engine: Engine, workers: int, progress: Progress, ground: Groundwork
 ) -> dict[str, Any]:
     clock = Stopwatch()
     phases = phases_of(config)
     directory = attempt.directory
-    with shard_pool(workers) as pool:
+    with engine.pool(workers) as pool:
         with clock.stage("world"), progress.stage("building the world", 1) as stage:
             built = ground.world(config, lambda: world_of(config))
             stage.advance()
@@ -171,6 +174,7 @@ def _run(
             built.counts,
             thinking_seconds,
             attempt.resumed,
+            engine.name,
         ),
     )
     return results
@@ -219,7 +223,7 @@ def warm_up(
     arm_of_row: npt.NDArray[np.str_],
     shards: list[tuple[Ints, State]],
     phases: Phases,
-    pool: ShardPool,
+    pool: Pool,
     progress: Progress,
     attempt: Attempt,
 ) -> list[WarmupResult]:
