@@ -74,6 +74,8 @@ def ray_cluster(
     """
     quiet = {"log_to_driver": False, "logging_level": "error"}
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if address not in (None, "auto"):
+        _knock(address)
     with ExitStack() as at_the_end:
         folder = at_the_end.enter_context(TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
         at_the_end.callback(ray.shutdown)
@@ -94,8 +96,6 @@ def _join(address: str, quiet: Mapping[str, Any]) -> None:
     Raises:
         EngineError: it is not, or it does not let us in.
     """
-    if address != "auto":
-        _knock(address)
     try:
         ray.init(address, **quiet)
     except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:

@@ -1,7 +1,7 @@
 """What holds for every test: nothing is kept outside of the test's own folders. And a processor in a card's place."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,16 @@ def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     import os
 
     os.environ["RECGPT_TESTBED_CACHE"] = str(Path(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def ray_running(_cache_folder: None) -> Iterator[None]:
+    """A local Ray cluster with two cores, to which this process is connected."""
+    pytest.importorskip("ray", reason="Ray, the extra `ray`, is not installed")
+    from simulator.ray_cluster import ray_cluster
+
+    with ray_cluster(dict, 2):
+        yield
 
 
 class ProcessorMeter:

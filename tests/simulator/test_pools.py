@@ -1,10 +1,8 @@
 """What holds for every engine: processes of this machine, and Ray where it is installed."""
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,23 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.pools import MOST_DEATHS, Counted, Engine, Pool, Steps, WorkerDiedError
-from simulator.shards import PROCESSES, cut
-from simulator.world import World
+from simulator.shards import PROCESSES
 
 CAUSE = rf"{MOST_DEATHS} times .*\((signal 9|at last, its process ended)\).*--workers"
 
 
 @pytest.fixture(scope="module", params=["processes", "ray"])
-def engine(request: pytest.FixtureRequest, tasks: ModuleType) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest, tasks: ModuleType) -> Engine:
     """An engine with two cores."""
     if request.param == "processes":
-        yield PROCESSES
-        return
-    pytest.importorskip("ray", reason="Ray, the extra `ray`, is not installed")
-    from simulator.ray_cluster import ray_cluster
+        return PROCESSES
+    request.getfixturevalue("ray_running")
+    from simulator.ray_cluster import RayCluster
 
-    with ray_cluster(tasks.same_everywhere, 2) as cluster:
-        yield cluster
+    return RayCluster(tasks.same_everywhere)
 
 
 @pytest.fixture(scope="module")
@@ -92,22 +87,11 @@ def test_a_task_may_write_to_what_it_got(pool: Pool, tasks: ModuleType) -> None:
     assert np.array_equal(common, np.arange(100_000))
 
 
-def test_shards_played_elsewhere_are_the_same_bytes(pool: Pool, tasks: ModuleType, world: World) -> None:
-    """The world's shards, played by others, are the world played whole by this process."""
-    player, ticks = importlib.import_module("shard_player"), Ticks()
-    parts = pool.map(player.play, [world.take(rows) for rows in cut(world.users, 3)], ticks)
-    whole: dict[str, Any] = player.play(world, lambda: None)
-    assert ticks.count == 3 * world.days
-    for name, sums in whole.items():
-        assert np.concatenate([part[name] for part in parts]).tobytes() == sums.tobytes(), name
-    assert whole["clicks"].sum() > 0
-
-
 def test_workers_that_die_again_and_again_are_an_error_and_not_a_hang(engine: Engine, tasks: ModuleType) -> None:
     """A task that kills every worker ends the map with an error of one line that says how and what to do."""
     with engine.pool(2) as doomed:
         with pytest.raises(WorkerDiedError, match=CAUSE) as caught:
-            doomed.map(tasks.die, [0, 1, 2], Ticks())
+            doomed.map(tasks.die, [0, 1], Ticks())
         assert "\n" not in str(caught.value)
 
 

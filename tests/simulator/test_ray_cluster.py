@@ -13,21 +13,34 @@ pytest.importorskip("ray", reason="Ray, the extra `ray`, is not installed")
 from simulator.ray_cluster import RayCluster, ray_cluster
 
 
-def test_a_machine_with_something_else_refuses_to_play(
+@pytest.mark.usefixtures("ray_running")
+def test_a_machine_with_other_versions_refuses_to_play(tasks: ModuleType) -> None:
+    """A worker for which the fingerprint differs is an error of one line that names machine, difference and remedy."""
+    words = rf"machine {socket.gethostname()} has process \d+, and this one \d+; install"
+    with RayCluster(tasks.of_this_process).pool(1) as pool, pytest.raises(EngineError, match=words):
+        pool.map(tasks.double, [1], lambda: None)
+
+
+@pytest.mark.usefixtures("ray_running")
+def test_a_machine_without_the_folder_refuses_to_play(
     tasks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that has other versions, or not the folder, is an error of one line that names machine and remedy."""
-    with ray_cluster(tasks.same_everywhere, 1) as cluster:
-        assert (cluster.name, cluster.cores) == ("ray", 1)
-        for own, words in ((True, r"has process \d+, and this one \d+; install"), (False, "has no folder .*gone; run")):
-            if not own:
-                (tmp_path / "gone").mkdir()
-                monkeypatch.chdir(tmp_path / "gone")
-            other = RayCluster(tasks.of_this_process if own else tasks.same_everywhere)
-            if not own:
-                (tmp_path / "gone").rmdir()
-            with other.pool(1) as pool, pytest.raises(EngineError, match=f"machine {socket.gethostname()} {words}"):
-                pool.map(tasks.double, [1], lambda: None)
+    """A worker that has not the folder in which the command was given is an error that names machine and folder."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    elsewhere = RayCluster(tasks.same_everywhere)
+    gone.rmdir()
+    words = f"machine {socket.gethostname()} has no folder {gone}; run from one"
+    with elsewhere.pool(1) as pool, pytest.raises(EngineError, match=words):
+        pool.map(tasks.double, [1], lambda: None)
+
+
+@pytest.mark.usefixtures("ray_running")
+def test_a_cluster_tells_its_processors(tasks: ModuleType) -> None:
+    """Without another word there is a worker for each processor of the cluster."""
+    cluster = RayCluster(tasks.same_everywhere)
+    assert (cluster.name, cluster.cores) == ("ray", 2)
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:port", "ray://127.0.0.1:10001"])

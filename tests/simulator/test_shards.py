@@ -1,3 +1,4 @@
+import importlib
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.shards import MOST_USERS, cut, shard_pool
+from simulator.world import World
 
 
 def lives(process: Path) -> bool:
@@ -51,6 +53,19 @@ def test_workers_share_the_cores(tasks: ModuleType, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     with shard_pool(2) as told:
         assert told.map(tasks.threads, [0], lambda: None) == ["7"]
+
+
+@pytest.mark.usefixtures("tasks")
+def test_shards_played_elsewhere_are_the_same_bytes(world: World) -> None:
+    """The world's shards, played by other processes, are the world played whole by this one."""
+    player, days = importlib.import_module("shard_player"), []
+    with shard_pool(2) as pool:
+        parts = pool.map(player.play, [world.take(rows) for rows in cut(world.users, 3)], lambda: days.append(1))
+    whole: dict[str, Any] = player.play(world, lambda: None)
+    assert len(days) == 3 * world.days
+    for name, sums in whole.items():
+        assert np.concatenate([part[name] for part in parts]).tobytes() == sums.tobytes(), name
+    assert whole["clicks"].sum() > 0
 
 
 def test_workers_end_with_their_parent(tasks: ModuleType) -> None:
