@@ -16,7 +16,7 @@ from experiments.fitting import fit_policies
 from experiments.history import play_history_of_all
 from experiments.playing import WarmupTask, play_arm, play_warmup
 from experiments.progress import Progress
-from experiments.runner import arm_tasks, phases_of, variants_of, world_of
+from experiments.runner import arm_tasks, largest_first, phases_of, variants_of, world_of
 from experiments.serving import serve_arms
 from experiments.worlds import BuiltWorld
 from simulator.batches import Ints
@@ -88,6 +88,7 @@ def _play_all(config: ExperimentConfig, built: BuiltWorld, pool: Pool, progress:
         kept_nowhere = [(shard, None) for shard in shards]
         tasks += arm_tasks(config, variant, kept_nowhere, built, fitted, served, arm_of_row, state, phases)
     with progress.stage("playing the arms", (phases.follow_up_end - phases.experiment_start) * len(tasks)) as stage:
-        arms = pool.map(play_arm, [replace(task, watch=True) for task in tasks], stage.advance)
+        watched = [replace(task, watch=True) for task in largest_first(tasks)]
+        arms = pool.map(play_arm, watched, stage.advance)
     seen = [part.seen for _, part in history] + [part.seen for part in warmups] + [part.seen for part in arms]
     return np.concatenate([visits for visits in seen if visits is not None], axis=1)

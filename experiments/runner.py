@@ -5,7 +5,7 @@ traffic and replaying a real log differ in which world is built, and in nothing 
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -139,13 +139,13 @@ def _run(
             warmups = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress, attempt)
         with clock.stage("arms"):
             state = join_states([warmup.state for warmup in warmups])
-            tasks = [
+            tasks = largest_first(
                 task
                 for variant in variants
                 for task in arm_tasks(
                     config, variant, shards_of[variant.name], built, fitted, served, arm_of_row, state, phases
                 )
-            ]
+            )
             if workers > 1:  # as for the history: compile once
                 for task in {
                     task.arm: task for task in tasks if task.world.users and task.assigned_arm in needed
@@ -310,6 +310,14 @@ def arm_tasks(
             )
         )
     return tasks
+
+
+def largest_first(tasks: Iterable[ArmTask]) -> list[ArmTask]:
+    """In the order in which they are best begun: an arm that is played in one piece, if begun last, would end alone.
+
+    The shards of an arm keep their order, since none is larger than the one before.
+    """
+    return sorted(tasks, key=lambda task: -task.world.users)
 
 
 def a_glimpse(task: ArmTask) -> ArmTask:
