@@ -36,7 +36,8 @@ from metrics.sequential.path import Design, Method
 from metrics.survival import silences
 from metrics.user_totals import user_totals
 from simulator.batches import Ints
-from simulator.shards import Tick, shard_pool
+from simulator.pools import Engine, Tick
+from simulator.shards import PROCESSES
 
 SCHEMA: Final = 1
 OBSERVED: Final = "observed"
@@ -56,7 +57,12 @@ class AuditTask:
 
 
 def run_audit(
-    directory: RunDirectory, replications: int, seed: int | None, workers: int, progress: Progress
+    directory: RunDirectory,
+    replications: int,
+    seed: int | None,
+    workers: int,
+    progress: Progress,
+    engine: Engine = PROCESSES,
 ) -> dict[str, Any]:
     """Draw experiments from a finished run's tables and count how often the verdict's methods are right.
 
@@ -64,15 +70,16 @@ def run_audit(
         directory: a finished run of an experiment.
         replications: experiments drawn for each question.
         seed: of the draws; that of the run if None.
-        workers: processes; the outcome does not depend on it.
+        workers: parts drawn at once; the outcome does not depend on it.
         progress: is told how far things are.
+        engine: where parts are drawn; the outcome does not depend on it.
 
     Returns:
         The contents of ``audit.json``; the README says what they are.
 
     Raises:
         UserError: the folder holds no experiment, or one without exposed users.
-        WorkerDiedError: a worker process was killed.
+        WorkerDiedError: workers died again and again.
     """
     config = _config_of(directory)
     with progress.stage("reading the tables", 1) as stage:
@@ -82,7 +89,7 @@ def run_audit(
     cuts = [part.tolist() for part in np.array_split(np.arange(len(parts)), min(workers, len(parts)))]
     tasks = [AuditTask(setting, [parts[place] for place in cut]) for cut in cuts]
     with (
-        shard_pool(min(workers, len(tasks))) as pool,
+        engine.pool(min(workers, len(tasks))) as pool,
         progress.stage("drawing experiments", STEPS * len(parts)) as stage,
     ):
         came = Replications.joined(pool.map(_work, tasks, stage.advance))

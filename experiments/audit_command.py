@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Console
 
+from experiments.engines import EngineChoice, EngineName, Players, RayAddress, Workers
 from experiments.progress import Progress, progress_for
 from experiments.speaking import Place, speaking_plainly
 
 if TYPE_CHECKING:
     from experiments.run_directory import RunDirectory
+    from simulator.pools import Engine
 
 EXAMPLE: Final = (
     "[bold]Examples[/bold]\n\n"
@@ -57,10 +59,9 @@ def audit(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override one key of a CONFIG; may be repeated."),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", metavar="N", help="Processes; every core if left out. Results do not change."),
-    ] = None,
+    workers: Workers = None,
+    engine: EngineChoice = EngineName.processes,
+    ray_address: RayAddress = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the outcome.")] = False,
 ) -> None:
     """Tell whether the verdict is true: draw a run's experiment anew many times, with the truth known.
@@ -77,20 +78,18 @@ def audit(
         from experiments.loading import UserError
         from experiments.report.audit import render_audit
         from experiments.run_directory import AUDIT, AUDIT_REPORT, MANIFEST
-        from simulator.shards import cores
 
         if not _FEWEST <= replications <= _MOST:
             raise UserError(f"--replications: {replications}; use {_FEWEST} to {_MOST}")
-        if workers is not None and workers < 1:
-            raise UserError(f"--workers: {workers}; use at least 1")
-        count = workers or cores()
+        players = Players(engine, workers, ray_address)
         progress = progress_for(Console(stderr=True), quiet=quiet)
-        if subject.is_dir():
-            run, target = _finished(subject, out, overrides)
-        else:
-            run = target = _run_first(place, subject, out, overrides, count, progress, quiet)
-        place.path = target.path
-        found = run_audit(run, replications, seed, count, progress)
+        with players.ready() as (opened, count):
+            if subject.is_dir():
+                run, target = _finished(subject, out, overrides)
+            else:
+                run = target = _run_first(place, subject, out, overrides, opened, count, progress, quiet)
+            place.path = target.path
+            found = run_audit(run, replications, seed, count, progress, opened)
         target.write_json(AUDIT, found)
         target.write_text(AUDIT_REPORT, render_audit(found, run.read_results(MANIFEST)))
         print_audit(Console(), found)
@@ -121,6 +120,7 @@ def _run_first(
     path: Path,
     out: Path | None,
     overrides: list[str] | None,
+    engine: "Engine",
     workers: int,
     progress: Progress,
     quiet: bool,
@@ -139,6 +139,6 @@ def _run_first(
         if not quiet:
             typer.echo(f"{directory.path} holds this run, complete: auditing it", err=True)
         return directory
-    run_experiment(config, directory, workers, progress)
+    run_experiment(config, directory, workers, progress, engine=engine)
     write_report(directory)
     return directory

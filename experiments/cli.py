@@ -22,6 +22,7 @@ from experiments.audit_command import audit
 from experiments.cache_command import cache_app
 from experiments.compare_command import EXAMPLE as COMPARE_EXAMPLE
 from experiments.compare_command import compare
+from experiments.engines import EngineChoice, EngineName, Players, RayAddress, Workers
 from experiments.power_command import EXAMPLE as POWER_EXAMPLE
 from experiments.power_command import power
 from experiments.progress import progress_for
@@ -81,10 +82,6 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one key, as in world.users=2000; may be repeated."),
 ]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", metavar="N", help="Processes; every core if left out. Results do not change."),
-]
 Force = Annotated[bool, typer.Option("--force", help="Discard an earlier run found in the run directory.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only the outcome.")]
 
@@ -127,6 +124,8 @@ def run(
     out: Out = None,
     overrides: Overrides = None,
     workers: Workers = None,
+    engine: EngineChoice = EngineName.processes,
+    ray_address: RayAddress = None,
     resume: Annotated[
         Path | None,
         typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run, from its run directory."),
@@ -153,7 +152,7 @@ def run(
             config, out = run_to_resume(resume, [name for name, value in given.items() if value]), resume
         elif config is None:
             raise UserError("CONFIG: missing; give a config to run, or an interrupted run with --resume RUN")
-        checked, count = _load(config, overrides, ExperimentConfig), _workers(workers)
+        checked, players = _load(config, overrides, ExperimentConfig), Players(engine, workers, ray_address)
         if checked.sweep is not None:
             raise UserError(f"{config}: describes a sweep; use `testbed sweep {config}`")
         directory = place.open(out, checked, force)
@@ -168,7 +167,8 @@ def run(
             results = directory.read_results()
         else:
             progress = progress_for(Console(stderr=True), quiet=quiet)
-            results = run_experiment(checked, directory, count, progress)
+            with players.ready() as (opened, count):
+                results = run_experiment(checked, directory, count, progress, engine=opened)
         print_verdict(Console(), results)
         if not (directory.path / REPORT).exists():
             write_report(directory)
@@ -184,6 +184,8 @@ def evaluate(
     out: Out = None,
     overrides: Overrides = None,
     workers: Workers = None,
+    engine: EngineChoice = EngineName.processes,
+    ray_address: RayAddress = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -195,14 +197,15 @@ def evaluate(
         from experiments.run_directory import EVALUATION, REPORT
         from experiments.terminal import print_evaluation
 
-        checked, count = _load(config, overrides, EvaluationConfig), _workers(workers)
+        checked, players = _load(config, overrides, EvaluationConfig), Players(engine, workers, ray_address)
         directory = place.open(out, checked, force)
         if directory.complete:
             _say_stored(directory, quiet)
             results = directory.read_results(EVALUATION)
         else:
             progress = progress_for(Console(stderr=True), quiet=quiet)
-            results = run_evaluation(checked, directory, count, progress)
+            with players.ready() as (opened, count):
+                results = run_evaluation(checked, directory, count, progress, opened)
         print_evaluation(Console(), results)
         if not (directory.path / REPORT).exists():
             write_report(directory)
@@ -316,17 +319,6 @@ def _load(path: Path, overrides: list[str] | None, model: type[_Config]) -> _Con
         command = commands.get(Kind(config.kind), "train language")
         raise UserError(f"{path}: its kind is {config.kind}; use `testbed {command} {path}`")
     return config
-
-
-def _workers(workers: int | None) -> int:
-    from experiments.loading import UserError
-    from simulator.shards import cores
-
-    if workers is None:
-        return cores()
-    if workers < 1:
-        raise UserError(f"--workers: {workers}; use at least 1")
-    return workers
 
 
 def _say_stored(directory: "RunDirectory", quiet: bool) -> None:

@@ -42,7 +42,8 @@ from metrics.offline_definitions import describe, offline_metric
 from policies.thoughts import duplicate_share
 from simulator.batches import DAY_SECONDS, Bools, Floats, Ints, Ints32
 from simulator.datasets.interactions import DatasetError
-from simulator.shards import shard_pool
+from simulator.pools import Engine
+from simulator.shards import PROCESSES
 from simulator.world import World
 
 SCHEMA = 2
@@ -115,15 +116,20 @@ def _tag_diversity(tags: Tags, embedded: bool) -> Floats:
 
 
 def run_evaluation(
-    config: EvaluationConfig, directory: RunDirectory, workers: int, progress: Progress
+    config: EvaluationConfig,
+    directory: RunDirectory,
+    workers: int,
+    progress: Progress,
+    engine: Engine = PROCESSES,
 ) -> dict[str, Any]:
     """Evaluate policies offline and leave everything in ``directory``.
 
     Args:
         config: the checked config.
         directory: where to write; the manifest is written last.
-        workers: processes; policies are played side by side.
+        workers: policies that are played side by side.
         progress: is told how far things are.
+        engine: where shards are played; the outcome does not depend on it.
 
     Returns:
         The contents of ``evaluation.json``.
@@ -132,7 +138,7 @@ def run_evaluation(
         DatasetError: the log cannot be used, or nobody returns in the held-out days.
     """
     clock = Stopwatch()
-    with shard_pool(workers) as pool:
+    with engine.pool(workers) as pool:
         with clock.stage("world"), progress.stage("building the world", 1) as stage:
             built = build_world(
                 config.world,
@@ -174,7 +180,10 @@ def run_evaluation(
         evaluation["held_out"] = len(visits)
     directory.write_json(EVALUATION, evaluation)
     counts = built.recorded.counts if built.recorded else None
-    directory.write_json(MANIFEST, manifest(config_hash(config), {"run": config.seed}, clock.seconds, workers, counts))
+    seeds = {"run": config.seed}
+    directory.write_json(
+        MANIFEST, manifest(config_hash(config), seeds, clock.seconds, workers, counts, engine=engine.name)
+    )
     return evaluation
 
 

@@ -11,7 +11,8 @@ from experiments.resuming import Attempt, days_found
 from experiments.worlds import BuiltWorld
 from policies.registry import RegisteredPolicy, policy_class
 from simulator.batches import InteractionLog, Ints
-from simulator.shards import ShardPool, cut
+from simulator.pools import Pool
+from simulator.shards import cut
 from simulator.state import State, take_state
 from simulator.tables import join_logs
 
@@ -22,7 +23,7 @@ def play_or_read_history(
     built: BuiltWorld,
     history_days: int,
     seed: int,
-    pool: ShardPool,
+    pool: Pool,
     progress: Progress,
     attempt: Attempt | None = None,
 ) -> tuple[InteractionLog, list[tuple[Ints, State]]]:
@@ -45,7 +46,7 @@ def play_history_of_all(
     built: BuiltWorld,
     history_days: int,
     seed: int,
-    pool: ShardPool,
+    pool: Pool,
     progress: Progress,
     attempt: Attempt | None = None,
     *,

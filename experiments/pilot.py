@@ -29,7 +29,8 @@ from metrics.sequential.path import looks_cost
 from metrics.user_totals import user_totals
 from policies.registry import RegisteredPolicy
 from simulator.engine import Simulation, opening_state
-from simulator.shards import Tick, cut, shard_pool
+from simulator.pools import Engine, Tick
+from simulator.shards import PROCESSES, cut
 from simulator.state import State, take_state
 from simulator.tables import UserDays
 from simulator.world import World
@@ -74,15 +75,17 @@ def pilot_phases(config: ExperimentConfig) -> Phases:
     return Phases(end - days - warmup, end - days, end, end)
 
 
-def run_pilot(config: ExperimentConfig, workers: int, progress: Progress) -> tuple[pl.DataFrame, Phases]:
+def run_pilot(
+    config: ExperimentConfig, workers: int, progress: Progress, engine: Engine = PROCESSES
+) -> tuple[pl.DataFrame, Phases]:
     """Play the pilot: user days of all users, and which days they are.
 
     Raises:
         DatasetError: a world's log cannot be used.
-        WorkerDiedError: a worker process was killed.
+        WorkerDiedError: workers died again and again.
     """
     phases = pilot_phases(config)
-    with shard_pool(workers) as pool:
+    with engine.pool(workers) as pool:
         with progress.stage("building the world", 1) as stage:
             built = build_world(
                 config.world,

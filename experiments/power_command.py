@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from experiments.engines import EngineChoice, EngineName, Players, RayAddress, Workers
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
 
@@ -25,9 +26,9 @@ def power(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override one key, as in horizon.days=28; may be repeated."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", help="Processes; every core if left out.")
-    ] = None,
+    workers: Workers = None,
+    engine: EngineChoice = EngineName.processes,
+    ray_address: RayAddress = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the outcome.")] = False,
 ) -> None:
@@ -41,14 +42,14 @@ def power(
         from experiments.config import ExperimentConfig
         from experiments.loading import UserError, load_config
         from experiments.pilot import plan_power, run_pilot
-        from simulator.shards import cores
 
+        players = Players(engine, workers, ray_address)
         checked = load_config(config, overrides or ())
         if not isinstance(checked, ExperimentConfig):
             raise UserError(f"{config}: its kind is {checked.kind}; power is for experiments")
-        if workers is not None and workers < 1:
-            raise UserError(f"--workers: {workers}; use at least 1")
-        user_days, phases = run_pilot(checked, workers or cores(), progress_for(Console(stderr=True), quiet=quiet))
+        progress = progress_for(Console(stderr=True), quiet=quiet)
+        with players.ready() as (opened, count):
+            user_days, phases = run_pilot(checked, count, progress, opened)
         found = plan_power(checked, user_days, phases)
         if as_json:
             typer.echo(json.dumps(found, allow_nan=False, indent=2))

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from simulator.shards import PROCESSES
+
 PACKAGES = (
     "numpy",
     "scipy",
@@ -69,6 +71,7 @@ def manifest(
     data: dict[str, int] | None,
     thinking_seconds: dict[str, dict[str, float]] | None = None,
     resumed: int = 0,
+    engine: str = PROCESSES.name,
 ) -> dict[str, Any]:
     """The contents of ``manifest.json``, schema 1.
 
@@ -76,11 +79,12 @@ def manifest(
         config_hash: of the resolved config.
         seeds: by what they are for.
         timings: wall-clock seconds by stage.
-        workers: processes used.
+        workers: shards played at once.
         data: what became of the rows of a log, or None.
         thinking_seconds: wall-clock seconds that policies spent in language models, by arm and role; None where
             nobody looked.
         resumed: how often the run was taken up again; ``timings`` are those of the last time.
+        engine: where shards were played.
     """
     return {
         "schema": 1,
@@ -89,7 +93,7 @@ def manifest(
         "config_hash": config_hash,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "machine": {"cpus": os.cpu_count(), "platform": platform.platform(), "workers": workers},
+        "machine": {"cpus": os.cpu_count(), "platform": platform.platform(), "engine": engine, "workers": workers},
         "seeds": seeds,
         "timings": timings,
         "data": data,

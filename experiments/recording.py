@@ -16,27 +16,30 @@ from experiments.fitting import fit_policies
 from experiments.history import play_history_of_all
 from experiments.playing import WarmupTask, play_arm, play_warmup
 from experiments.progress import Progress
-from experiments.runner import arm_tasks, phases_of, variants_of, world_of
+from experiments.runner import arm_tasks, largest_first, phases_of, variants_of, world_of
 from experiments.serving import serve_arms
 from experiments.worlds import BuiltWorld
 from simulator.batches import Ints
-from simulator.shards import ShardPool, cut, shard_pool
+from simulator.pools import Engine, Pool
+from simulator.shards import PROCESSES, cut
 from simulator.state import join_states
 from simulator.tables import join_logs
 from simulator.traffic import trace_of
 
 
-def record_traffic(config: ExperimentConfig, workers: int, progress: Progress) -> pl.DataFrame:
+def record_traffic(
+    config: ExperimentConfig, workers: int, progress: Progress, engine: Engine = PROCESSES
+) -> pl.DataFrame:
     """All visits of an experiment's days as a trace, in ``TRACE_SCHEMA``.
 
     In a log world these are the visits of the log. Elsewhere the experiment is played, which takes as long as running
-    it without the truth. The rows do not depend on the number of workers.
+    it without the truth. The rows depend neither on the number of workers nor on the engine.
 
     Raises:
         DatasetError: a world's log cannot be used.
-        WorkerDiedError: worker processes were killed again and again.
+        WorkerDiedError: workers died again and again.
     """
-    with shard_pool(workers) as pool:
+    with engine.pool(workers) as pool:
         with progress.stage("building the world", 1) as stage:
             built = world_of(config)
             stage.advance()
@@ -60,7 +63,7 @@ def record_traffic(config: ExperimentConfig, workers: int, progress: Progress) -
     )
 
 
-def _play_all(config: ExperimentConfig, built: BuiltWorld, pool: ShardPool, progress: Progress) -> Ints:
+def _play_all(config: ExperimentConfig, built: BuiltWorld, pool: Pool, progress: Progress) -> Ints:
     """Play history, warm-up and arms; all visits as ``Visits.columns``."""
     phases, world = phases_of(config), built.world
     history = play_history_of_all(built, config.horizon.history_days, config.seed, pool, progress, watch=True)
@@ -85,6 +88,7 @@ def _play_all(config: ExperimentConfig, built: BuiltWorld, pool: ShardPool, prog
         kept_nowhere = [(shard, None) for shard in shards]
         tasks += arm_tasks(config, variant, kept_nowhere, built, fitted, served, arm_of_row, state, phases)
     with progress.stage("playing the arms", (phases.follow_up_end - phases.experiment_start) * len(tasks)) as stage:
-        arms = pool.map(play_arm, [replace(task, watch=True) for task in tasks], stage.advance)
+        watched = [replace(task, watch=True) for task in largest_first(tasks)]
+        arms = pool.map(play_arm, watched, stage.advance)
     seen = [part.seen for _, part in history] + [part.seen for part in warmups] + [part.seen for part in arms]
     return np.concatenate([visits for visits in seen if visits is not None], axis=1)

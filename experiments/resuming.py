@@ -51,7 +51,7 @@ def begin_or_go_on(directory: RunDirectory, config: ExperimentConfig, workers: i
     Args:
         directory: of the run.
         config: of the run.
-        workers: processes; shards of a new run.
+        workers: shards of a new run.
         share: of the time of play that keeping it may take.
 
     Raises:

@@ -5,7 +5,7 @@ traffic and replaying a real log differ in which world is built, and in nothing 
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,8 +44,9 @@ from experiments.worlds import BuiltWorld, build_world
 from policies.registry import RegisteredPolicy, policy_class
 from simulator.batches import Ints
 from simulator.engine import VisitCount
+from simulator.pools import Engine, Pool
 from simulator.protocols import Allocator
-from simulator.shards import ShardPool, cut, shard_pool
+from simulator.shards import PROCESSES, cut
 from simulator.state import State, join_states, take_state
 
 
@@ -76,6 +77,7 @@ def run_experiment(
     workers: int,
     progress: Progress,
     groundwork: Groundwork | None = None,
+    engine: Engine = PROCESSES,
 ) -> dict[str, Any]:
     """Run an experiment and leave everything in ``directory``.
 
@@ -85,32 +87,33 @@ def run_experiment(
     Args:
         config: the checked config.
         directory: where to write; the manifest is written last, and what was kept for going on is then removed.
-        workers: processes; the outcome does not depend on it.
+        workers: shards at once; the outcome does not depend on it.
         progress: is told how far things are.
         groundwork: what experiments before this one have left to share; the outcome does not depend on it.
+        engine: where shards are played; the outcome does not depend on it.
 
     Returns:
         The contents of ``results.json``.
 
     Raises:
         DatasetError: a world's log cannot be used.
-        WorkerDiedError: worker processes were killed again and again.
+        WorkerDiedError: workers died again and again.
         UserError: a file cannot be written, or what was kept belongs to another config or code or is damaged.
     """
     with directory.to_oneself():
         attempt = begin_or_go_on(directory, config, workers)
-        results = _run(config, attempt, workers, progress, groundwork or Groundwork())
+        results = _run(config, attempt, engine, workers, progress, groundwork or Groundwork())
         directory.remove_pieces()
     return results
 
 
 def _run(
-    config: ExperimentConfig, attempt: Attempt, workers: int, progress: Progress, ground: Groundwork
+    config: ExperimentConfig, attempt: Attempt, engine: Engine, workers: int, progress: Progress, ground: Groundwork
 ) -> dict[str, Any]:
     clock = Stopwatch()
     phases = phases_of(config)
     directory = attempt.directory
-    with shard_pool(workers) as pool:
+    with engine.pool(workers) as pool:
         with clock.stage("world"), progress.stage("building the world", 1) as stage:
             built = ground.world(config, lambda: world_of(config))
             stage.advance()
@@ -137,13 +140,13 @@ def _run(
             warmups = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress, attempt)
         with clock.stage("arms"):
             state = join_states([warmup.state for warmup in warmups])
-            tasks = [
+            tasks = largest_first(
                 task
                 for variant in variants
                 for task in arm_tasks(
                     config, variant, shards_of[variant.name], built, fitted, served, arm_of_row, state, phases
                 )
-            ]
+            )
             if workers > 1:  # as for the history: compile once
                 for task in {
                     task.arm: task for task in tasks if task.world.users and task.assigned_arm in needed
@@ -172,6 +175,7 @@ def _run(
             built.counts,
             thinking_seconds,
             attempt.resumed,
+            engine.name,
         ),
     )
     return results
@@ -220,7 +224,7 @@ def warm_up(
     arm_of_row: npt.NDArray[np.str_],
     shards: list[tuple[Ints, State]],
     phases: Phases,
-    pool: ShardPool,
+    pool: Pool,
     progress: Progress,
     attempt: Attempt,
 ) -> list[WarmupResult]:
@@ -309,6 +313,14 @@ def arm_tasks(
             )
         )
     return tasks
+
+
+def largest_first(tasks: Iterable[ArmTask]) -> list[ArmTask]:
+    """In the order in which they are best begun: an arm that is played in one piece, if begun last, would end alone.
+
+    The shards of an arm keep their order, since none is larger than the one before.
+    """
+    return sorted(tasks, key=lambda task: -task.world.users)
 
 
 def a_glimpse(task: ArmTask) -> ArmTask:

@@ -22,11 +22,11 @@ from experiments.serving_queue import ArmQueue, QueueTask, play_band, play_queue
 from policies.delivery import NearLine
 from policies.registry import RegisteredPolicy
 from simulator.batches import Floats, InteractionLog
+from simulator.pools import Pool
 from simulator.serving.cluster import Cluster
 from simulator.serving.errors import ServingError
 from simulator.serving.planner import least_gpus
 from simulator.serving.stretch import full_rate
-from simulator.shards import ShardPool
 from simulator.streams import Stream
 from simulator.world import World
 
@@ -55,7 +55,7 @@ def serve_arms(
     fitted: Mapping[str, RegisteredPolicy],
     log: InteractionLog,
     phases: Phases,
-    pool: ShardPool,
+    pool: Pool,
     progress: Progress,
 ) -> dict[str, ServedArm]:
     """Let the clusters of the arms that think do their jobs; empty without a ``serving`` block.

@@ -49,12 +49,12 @@ def speaking_plainly() -> Iterator[Place]:
         from experiments.loading import UserError
         from policies.language.errors import LanguageError
         from simulator.datasets.interactions import DatasetError
+        from simulator.pools import EngineError, WorkerDiedError
         from simulator.serving.errors import ServingError
-        from simulator.shards import WorkerDiedError
 
         try:
             yield place
-        except (UserError, DatasetError, LanguageError, ServingError) as error:
+        except (UserError, DatasetError, EngineError, LanguageError, ServingError) as error:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(USER_ERROR) from error
         except WorkerDiedError as error:

@@ -22,6 +22,8 @@ from experiments.run_directory import MANIFEST, REPORT, RunDirectory
 from experiments.runner import run_experiment
 from experiments.sweep_points import Point
 from metrics.replicates import mean_of_replicates
+from simulator.pools import Engine
+from simulator.shards import PROCESSES
 
 SCHEMA: Final = 1
 RESULTS_SCHEMA: Final = 2
@@ -74,6 +76,7 @@ def run_sweep(
     tell: Callable[[Done], None],
     *,
     force: bool = False,
+    engine: Engine = PROCESSES,
 ) -> dict[str, Any]:
     """Run what is not there yet, and leave ``sweep.json`` and ``report.html`` beside the points' folders.
 
@@ -81,10 +84,11 @@ def run_sweep(
         base: the experiment with the sweep.
         points: its experiments, those that share a world one after the other.
         out: the sweep's folder.
-        workers: processes; the outcome does not depend on it.
+        workers: shards at once; the outcome does not depend on it.
         progress: is told how far each experiment is.
         tell: is called with each point when it is finished or found.
         force: run every point again.
+        engine: where shards are played; the outcome does not depend on it.
 
     Returns:
         The contents of ``sweep.json``.
@@ -97,7 +101,7 @@ def run_sweep(
     ground = Groundwork(keep=True)
     done = []
     for point in points:
-        done.append(_carry_out(point, folder_of(out, point), workers, progress, ground, force))
+        done.append(_carry_out(point, folder_of(out, point), workers, progress, ground, force, engine))
         tell(done[-1])
     sweep = summary(base, done, out)
     _write(out / SWEEP, json.dumps(sweep, allow_nan=False, ensure_ascii=False, indent=2) + "\n")
@@ -131,10 +135,21 @@ def summary(base: ExperimentConfig, done: Sequence[Done], out: Path) -> dict[str
     }
 
 
-def _carry_out(point: Point, folder: Path, workers: int, progress: Progress, ground: Groundwork, force: bool) -> Done:
+def _carry_out(
+    point: Point,
+    folder: Path,
+    workers: int,
+    progress: Progress,
+    ground: Groundwork,
+    force: bool,
+    engine: Engine,
+) -> Done:
     directory = RunDirectory.open(folder, point.config.name, resolved(point.config), force=force)
     found = directory.complete
-    results = directory.read_results() if found else run_experiment(point.config, directory, workers, progress, ground)
+    if found:
+        results = directory.read_results()
+    else:
+        results = run_experiment(point.config, directory, workers, progress, ground, engine)
     if results.get("schema") != RESULTS_SCHEMA:
         raise UserError(
             f"{folder}: schema {results.get('schema')!r} (this version reads {RESULTS_SCHEMA}); use --force"

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from experiments.engines import EngineChoice, EngineName, Players, RayAddress, Workers
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
 
@@ -27,10 +28,9 @@ def sweep(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override one key of all experiments; may be repeated."),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", metavar="N", help="Processes; every core if left out. Results do not change."),
-    ] = None,
+    workers: Workers = None,
+    engine: EngineChoice = EngineName.processes,
+    ray_address: RayAddress = None,
     yes: Annotated[
         bool, typer.Option("--yes", help=f"Run more than {MOST_POINTS} experiments without asking.")
     ] = False,
@@ -48,10 +48,8 @@ def sweep(
         from experiments.sweep import Done, default_folder, finished, run_sweep
         from experiments.sweep_points import load_points
         from experiments.terminal_sweep import print_done, print_sweep
-        from simulator.shards import cores
 
-        if workers is not None and workers < 1:
-            raise UserError(f"--workers: {workers}; use at least 1")
+        players = Players(engine, workers, ray_address)
         base, points = load_points(config, overrides or ())
         place.path = folder = out if out is not None else default_folder(base)
         there = 0 if force else finished(folder, points)
@@ -73,6 +71,7 @@ def sweep(
             begun = now
 
         progress = progress_for(console, quiet=quiet)
-        swept = run_sweep(base, points, folder, workers or cores(), progress, tell, force=force)
+        with players.ready() as (opened, count):
+            swept = run_sweep(base, points, folder, count, progress, tell, force=force, engine=opened)
         print_sweep(Console(), swept)
         typer.echo(f"report: {folder / REPORT}")

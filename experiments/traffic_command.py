@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from experiments.engines import EngineChoice, EngineName, Players, RayAddress, Workers
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
 
@@ -38,10 +39,9 @@ def record(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override one key, as in world.users=2000; may be repeated."),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", metavar="N", help="Processes; every core if left out. The trace does not change."),
-    ] = None,
+    workers: Workers = None,
+    engine: EngineChoice = EngineName.processes,
+    ray_address: RayAddress = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the outcome.")] = False,
 ) -> None:
     """Write down an experiment's visits, so that any policies can be met by the same."""
@@ -49,16 +49,15 @@ def record(
         from experiments.config import ExperimentConfig
         from experiments.loading import UserError, load_config
         from experiments.recording import record_traffic
-        from simulator.shards import cores
 
+        players = Players(engine, workers, ray_address)
         checked = load_config(config, overrides or ())
         if not isinstance(checked, ExperimentConfig):
             raise UserError(f"{config}: its kind is {checked.kind}; only experiments have visits to record")
-        if workers is not None and workers < 1:
-            raise UserError(f"--workers: {workers}; use at least 1")
         _check_out(out)
         progress = progress_for(Console(stderr=True), quiet=quiet)
-        trace = record_traffic(checked, workers or cores(), progress)
+        with players.ready() as (opened, count):
+            trace = record_traffic(checked, count, progress, opened)
         from experiments.trace_files import write_trace
 
         write_trace(out, [trace])

@@ -1,4 +1,4 @@
-"""The same run on one core or on several: users are cut into shards, and shards are played side by side.
+"""The same run on one core or on several: users are cut into shards, and processes play shards side by side.
 
 A shard's outcome depends on its users alone, so how many shards there are, who plays them and how often it was tried
 changes nothing. What is sent to another process is the shard's part of the world and its guests; nothing is read back
@@ -14,30 +14,20 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 
 from simulator.batches import Ints
+from simulator.pools import MOST_DEATHS, Counted, Pool, ResultT, Steps, TaskT, Tick, WorkerDiedError, checked_workers
 
 MOST_USERS: Final = 50_000
 """Users of one shard at the most, which bounds the memory of a worker."""
 
-MOST_DEATHS: Final = 3
-"""Times in a row, without a task being finished in between, that worker processes may die before the map gives up."""
-
 _POLL_SECONDS: Final = 0.2
-_ticks: "multiprocessing.queues.SimpleQueue[int] | None" = None
-
-Tick = Callable[[], None]
-TaskT = TypeVar("TaskT")
-ResultT = TypeVar("ResultT")
-
-
-class WorkerDiedError(RuntimeError):
-    """Worker processes ended without an answer (killed from outside, or out of memory), again and again."""
+_ticks: "multiprocessing.queues.SimpleQueue[tuple[int, int]] | None" = None
 
 
 def cut(users: int, workers: int) -> list[Ints]:
@@ -51,7 +41,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker(ticks: "multiprocessing.queues.SimpleQueue[int]", threads: int) -> None:
+def _start_worker(ticks: "multiprocessing.queues.SimpleQueue[tuple[int, int]]", threads: int) -> None:
     global _ticks
     _ticks = ticks
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch is loaded, which comes later
@@ -68,31 +58,11 @@ def _end_with_parent() -> None:
 
 
 def _call(work: Callable[[Any, Tick], Any], task: Any, place: int) -> Any:
-    def tick() -> None:
+    def say(count: int) -> None:
         if _ticks is not None:
-            _ticks.put(place)
+            _ticks.put((place, count))
 
-    return work(task, tick)
-
-
-class _Steps:
-    """Counts the steps of each task, whichever attempt at it makes them, and tells of those not seen before."""
-
-    def __init__(self, already: Sequence[int], tick: Tick) -> None:
-        self._tick = tick
-        self._told = list(already)
-        self._done = [0] * len(already)
-
-    def one(self, place: int) -> None:
-        """An attempt at a task has made one more step."""
-        self._done[place] += 1
-        if self._done[place] > self._told[place]:
-            self._told[place] += 1
-            self._tick()
-
-    def again(self) -> None:
-        """Every task that is not finished begins anew."""
-        self._done = [0] * len(self._done)
+    return work(task, Counted(say))
 
 
 class ShardPool:
@@ -103,9 +73,7 @@ class ShardPool:
     """
 
     def __init__(self, workers: int) -> None:
-        if workers < 1:
-            raise ValueError(f"workers: {workers} (must be at least 1)")
-        self.workers = workers
+        self.workers = checked_workers(workers)
         self._executor: ProcessPoolExecutor | None = None
         if workers > 1:
             self._start()
@@ -124,24 +92,14 @@ class ShardPool:
         tick: Tick,
         already: Sequence[int] | None = None,
     ) -> list[ResultT]:
-        """Results of ``work(task, tick)`` in the order of the tasks.
+        """See ``Pool``.
 
         Where a worker process dies, those that were with it are ended too, and every task without an answer is given
-        to new ones. A task may therefore be worked on more than once: what it writes must be the same each time.
-
-        Args:
-            work: a function of a module, so that another process can find it. It calls ``tick`` once for each step of
-                the task, steps that it found done and skips included.
-            tasks: one for each shard.
-            tick: called here once for each step of a task, whatever attempt makes it.
-            already: steps of each task that need not be told, because they were done before; none if left out.
-
-        Raises:
-            WorkerDiedError: ``MOST_DEATHS`` times in a row a process ended without an answer, and no task got one.
+        to new ones. ``MOST_DEATHS`` are counted in a row, without a task being finished in between.
         """
-        steps = _Steps([0] * len(tasks) if already is None else already, tick)
+        steps = Steps([0] * len(tasks) if already is None else already, tick)
         if self._executor is None:
-            return [work(task, partial(steps.one, place)) for place, task in enumerate(tasks)]
+            return [work(task, Counted(partial(steps.reached, place))) for place, task in enumerate(tasks)]
         answers: dict[int, Future[ResultT]] = {}
         deaths = 0
         while len(answers) < len(tasks):
@@ -156,11 +114,10 @@ class ShardPool:
                     f"worker processes ended without an answer, {deaths} times in a row ({causes}); if memory was "
                     "short, go on with fewer --workers"
                 )
-            steps.again()
         return [answers[place].result() for place in range(len(tasks))]
 
     def _attempt(
-        self, work: Callable[[TaskT, Tick], ResultT], tasks: Sequence[TaskT], places: Sequence[int], steps: _Steps
+        self, work: Callable[[TaskT, Tick], ResultT], tasks: Sequence[TaskT], places: Sequence[int], steps: Steps
     ) -> tuple[dict[int, "Future[ResultT]"], str]:
         """Answers to some tasks, errors among them, by place; those missing went with workers that died, and how."""
         assert self._executor is not None
@@ -181,9 +138,9 @@ class ShardPool:
         self._start()
         return answers, _causes([process.exitcode for process in processes.values()])
 
-    def _drain(self, steps: _Steps) -> None:
+    def _drain(self, steps: Steps) -> None:
         while not self._queue.empty():
-            steps.one(self._queue.get())
+            steps.reached(*self._queue.get())
 
     def close(self) -> None:
         """End the processes; unfinished tasks are given up."""
@@ -201,6 +158,24 @@ def shard_pool(workers: int) -> Iterator[ShardPool]:
         yield pool
     finally:
         pool.close()
+
+
+class Processes:
+    """The engine that plays shards in processes of this machine."""
+
+    name: Final = "processes"
+
+    @property
+    def cores(self) -> int:
+        """Processors that this process may use."""
+        return cores()
+
+    def pool(self, workers: int) -> AbstractContextManager[Pool]:
+        """See ``Engine``; one worker is this process."""
+        return shard_pool(workers)
+
+
+PROCESSES: Final = Processes()
 
 
 def _causes(codes: Sequence[int | None]) -> str:

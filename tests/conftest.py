@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "untimed"))
 def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Answers and models of tests go to a folder of this run, never to the user's cache."""
     os.environ["RECGPT_TESTBED_CACHE"] = str(Path(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def ray_running(_cache_folder: None) -> Iterator[None]:
+    """A local Ray cluster with two cores, to which this process is connected."""
+    pytest.importorskip("ray", reason="Ray, the extra `ray`, is not installed")
+    from simulator.ray_cluster import ray_cluster
+
+    with ray_cluster(dict, 2):
+        yield
 
 
 class ProcessorMeter:

@@ -16,6 +16,8 @@ from experiments.run_directory import COUNTERFACTUALS, USER_DAYS, RunDirectory
 from experiments.runner import run_experiment
 from metrics.audit.findings import GRID, Finding, judged
 from metrics.audit.rates import Rate
+from simulator.pools import Engine
+from simulator.shards import PROCESSES
 
 WORLD: dict[str, Any] = {
     "kind": "generated",
@@ -104,13 +106,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SimpleNamespa
     """``run(workers=..., directory=..., **changes)``: a small experiment with some sections replaced, carried out."""
 
     def carried_out(
-        workers: int = 1, path: Path | None = None, progress: Progress | None = None, **changes: Any
+        workers: int = 1,
+        path: Path | None = None,
+        progress: Progress | None = None,
+        engine: Engine = PROCESSES,
+        **changes: Any,
     ) -> SimpleNamespace:
         config = ExperimentConfig.model_validate(EXPERIMENT | changes)
         path = path or tmp_path_factory.mktemp("run") / "out"
         directory = RunDirectory.open(path, config.name, resolved(config))
         steps = progress or Steps()
-        results = run_experiment(config, directory, workers, steps)
+        results = run_experiment(config, directory, workers, steps, engine=engine)
         others = path / COUNTERFACTUALS
         return SimpleNamespace(
             config=config,

@@ -11,6 +11,7 @@ from experiments.config import Frontier
 from experiments.run_directory import COUNTERFACTUALS, RESULTS, USER_DAYS
 from experiments.runner import variants_of
 from policies.two_channel import TwoChannel
+from simulator.shards import ShardPool
 
 Run = Callable[..., SimpleNamespace]
 POLICY: dict[str, Any] = {"policy": "two_channel", "params": {"trees": 10}}
@@ -37,9 +38,21 @@ def allocated(run: Run) -> SimpleNamespace:
     return run(**CHANGES)
 
 
-def test_processes_do_not_matter_to_allocators(allocated: SimpleNamespace, run: Run) -> None:
-    """One process or two leave the same bytes, also where an arm learns across its users."""
+def test_processes_do_not_matter_to_allocators(
+    allocated: SimpleNamespace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process or two leave the same bytes, also where an arm learns across its users; such an arm begins first."""
+    sizes: dict[str, list[int]] = {}
+    play = ShardPool.map
+
+    def noted(self: ShardPool, work: Any, tasks: Any, tick: Any, already: Any = None) -> Any:
+        sizes[work.__name__] = [task.world.users for task in tasks]
+        return play(self, work, tasks, tick, already)
+
+    monkeypatch.setattr(ShardPool, "map", noted)
     by_two = run(workers=2, **CHANGES)
+    users = by_two.config.world.users
+    assert sizes["play_arm"] == [users] * len(LEARN) + [users // 2] * 2 * (len(variants_of(by_two.config)) - len(LEARN))
     for name in (USER_DAYS, COUNTERFACTUALS, RESULTS):
         assert (allocated.path / name).read_bytes() == (by_two.path / name).read_bytes(), name
     assert by_two.steps.done == by_two.steps.totals

@@ -35,7 +35,9 @@ def canned(monkeypatch: pytest.MonkeyPatch, audit_of: Maker) -> Callable[[int], 
     def install(alarms: int) -> list[tuple[Any, ...]]:
         asked: list[tuple[Any, ...]] = []
 
-        def run_audit(directory: RunDirectory, replications: int, seed: int | None, workers: int, progress: Any) -> Any:
+        def run_audit(
+            directory: RunDirectory, replications: int, seed: int | None, workers: int, progress: Any, engine: Any
+        ) -> Any:
             asked.append((directory.path, replications, seed, workers))
             return audit_of(alarms=alarms)
 

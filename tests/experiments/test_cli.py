@@ -18,6 +18,7 @@ from experiments.run_directory import MANIFEST, PARTS, REPORT, RESULTS, RunDirec
 from policies.registry import RegisteredPolicy, register_policy
 from simulator.batches import Candidates, Requests
 from simulator.datasets.interactions import DatasetError
+from simulator.pools import Engine, EngineError
 
 
 @register_policy("cli_test_policy")
@@ -57,16 +58,16 @@ class Backstage:
 
     def __init__(self) -> None:
         self.runs = 0
-        self.workers = 0
+        self.workers, self.engine = 0, ""
         self.failure: BaseException | None = None
         self.keeps = False
 
     def run(
-        self, config: ExperimentConfig, directory: RunDirectory, workers: int, progress: Progress
+        self, config: ExperimentConfig, directory: RunDirectory, workers: int, progress: Progress, engine: Engine
     ) -> dict[str, Any]:
         """A run that finds its own seed."""
         self.runs += 1
-        self.workers = workers
+        self.workers, self.engine = workers, engine.name
         with progress.stage("simulate", 2) as stage:
             stage.advance(2)
             if self.keeps:
@@ -143,6 +144,7 @@ def check_refused(result: Result, *parts: str) -> None:
         (["--set", "world={kind: log, dataset: online_retail, path: x.csv}"], ["world.path: x.csv: no such"]),
         (["--set", "world.users"], ["--set 'world.users': write path.to.key=value"]),
         (["--workers", "0"], ["--workers: 0; use at least 1"]),
+        (["--ray-address", "auto"], ["--ray-address: auto; only with --engine ray"]),
         (["--out", "small.yaml/run"], ["small.yaml/run: cannot be written (Not a directory)"]),
         (["--out", "."], [".: holds files but no run; give another --out"]),
     ],
@@ -176,6 +178,12 @@ def test_dataset_errors_are_one_line(backstage: Backstage) -> None:
     check_refused(result, "error: log.csv: damaged fetch it again")
 
 
+def test_an_engine_that_cannot_be_had_is_one_line(backstage: Backstage) -> None:
+    """A cluster that is not there is the user's to put right."""
+    backstage.failure = EngineError("--ray-address: h:1 does not answer; give another")
+    check_refused(invoke("run", "small.yaml", "--quiet"), "error: --ray-address: h:1 does not answer; give another")
+
+
 def test_defects_keep_their_traceback(backstage: Backstage) -> None:
     """An error that is nobody's input is not disguised as one."""
     backstage.failure = ValueError("shapes differ")
@@ -200,7 +208,7 @@ def test_run_prints_the_verdict_and_where_the_report_is(backstage: Backstage, fo
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == ["verdict of seed 9", "report: here/report.html"]
     assert result.stderr.startswith("simulate: done in ")
-    assert backstage.workers == 3
+    assert (backstage.workers, backstage.engine) == (3, "processes")
     assert invoke("run", "small.yaml", "--out", "there", "--quiet").stderr == ""
     assert (folder / "here" / REPORT).exists()
 

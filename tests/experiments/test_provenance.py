@@ -63,11 +63,11 @@ def test_what_is_no_code_does_not_count(tmp_path: Path, hashed: Callable[[], str
 
 def test_manifest_says_where_results_come_from() -> None:
     """Seeds, timings, data, machine and versions are there, in plain JSON, at the present time."""
-    found = manifest("abc", {"run": 7}, {"fit": 1.5}, 3, {"kept": 9}, {"base": {"route": 0.5}})
+    found = manifest("abc", {"run": 7}, {"fit": 1.5}, 3, {"kept": 9}, {"base": {"route": 0.5}}, engine="ray")
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["schema"] == 1
     assert (found["config_hash"], found["seeds"], found["timings"]) == ("abc", {"run": 7}, {"fit": 1.5})
-    assert (found["data"], found["machine"]["workers"]) == ({"kept": 9}, 3)
+    assert (found["data"], found["machine"]["workers"], found["machine"]["engine"]) == ({"kept": 9}, 3, "ray")
     assert found["thinking_seconds"] == {"base": {"route": 0.5}}
     assert found["code_version"] == code_version()
     assert set(found["packages"]) == set(PACKAGES)

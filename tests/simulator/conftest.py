@@ -1,8 +1,12 @@
 """A small world, a small shop's log, and the plainest guests: what most tests of the simulator start from."""
 
-from collections.abc import Callable, Sequence
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -180,6 +184,15 @@ def _record(log: PurchaseLog, **changes: Any) -> RecordedWorld:
         "seed": 8,
     }
     return build_recorded_world(log, **(arguments | changes))
+
+
+@pytest.fixture(scope="session")
+def tasks() -> Iterator[ModuleType]:
+    """Tasks in a module that worker processes can import, which test modules are not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        yield importlib.import_module("shard_tasks")
+        sys.modules.pop("shard_tasks")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, Requests, Responses, Slates
 from simulator.shards import cut
-from simulator.tables import AMOUNTS, COUNTS, PHASES, USER_DAY_SCHEMA, Impressions, Recorder, UserDays, join_logs
+from simulator.tables import (
+    AMOUNTS,
+    COUNTS,
+    PHASES,
+    USER_DAY_SCHEMA,
+    Impressions,
+    Recorder,
+    UserDays,
+    by_time_user_position,
+    join_logs,
+)
 from simulator.world import World
 
 
@@ -114,6 +124,24 @@ def test_an_empty_log_has_its_columns() -> None:
     joined = join_logs([columns, columns], 0, 3)
     assert len(joined.user) == 0
     assert joined.impressions is not None
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10 * 365 * DAY_SECONDS), st.integers(0, 10**7), st.integers(0, 999)), max_size=60)
+)
+def test_the_order_of_a_log_is_that_of_its_keys_in_turn(rows: list[tuple[int, int, int]]) -> None:
+    """One key sorts as time, then user, then position do, equal rows in the order in which they come."""
+    rows = [*rows, *rows[::2], *[(time, user, 0) for time, user, _ in rows[::3]]]
+    time, user, position = (np.array([row[at] for row in rows], np.int64) for at in range(3))
+    found = by_time_user_position(time, user, position.astype(np.int16))
+    assert np.array_equal(found, np.lexsort((position, user, time)))
+
+
+def test_keys_that_do_not_fit_are_refused() -> None:
+    """A log too large for one key is an error, not a wrong order."""
+    large = np.array([0, 1 << 40])
+    with pytest.raises(OverflowError, match="too many to sort by one key"):
+        by_time_user_position(large, large, large)
 
 
 def test_propensities_are_kept_with_their_items(world: World, played: tuple[World, Any, Keeper]) -> None:
