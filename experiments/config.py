@@ -26,6 +26,7 @@ from metrics.offline_definitions import offline_metric
 from policies.registry import policy_class
 from simulator.environment.calendar import FIRST_YEAR, LAST_YEAR
 from simulator.environment.weather import load_climates
+from simulator.fitted.shop import FEWEST_DAYS
 from simulator.parameters import BehaviourParameters, Parameters
 from simulator.taxonomy import OCCASIONS, load_taxonomy
 
@@ -92,12 +93,32 @@ class GeneratedWorld(Parameters):
         return _checked_country(country)
 
 
-class LogWorld(Parameters):
-    """A world fitted to a real log: its items, customers, histories and arrival times."""
+class RecordedPurchases(Parameters):
+    """Every visit and what it is for are the log's."""
 
-    kind: Literal["log"] = Field(description="a world fitted to a real log")
+    kind: Literal["recorded"] = Field(default="recorded", description="visits and what they are for are the log's")
+
+
+class FittedPurchases(Parameters):
+    """Visits and what they are for are the log's up to a day, and drawn from a shop fitted to it from then on."""
+
+    kind: Literal["fitted"] = Field(description="visits are drawn, from a shop fitted to the log's first days")
+    from_day: int = Field(
+        ge=FEWEST_DAYS, description="first day that is drawn, counted from the log's first; the days before are fitted"
+    )
+    days: int | None = Field(default=None, ge=1, description="days that are drawn; to the log's end if left out")
+
+
+Purchases = Annotated[RecordedPurchases | FittedPurchases, Field(discriminator="kind")]
+
+
+class LogWorld(Parameters):
+    """A world made from a real log: its items, customers, histories and arrival times."""
+
+    kind: Literal["log"] = Field(description="a world made from a real log")
     dataset: Literal["online_retail"] = Field(description="which reader understands the file")
     path: Path = Field(description="the log's file, from the working directory or the config's folder")
+    purchases: Purchases = Field(default=RecordedPurchases(), description="who comes when, and what for")
     country: str = Field(default="GB", description="ISO 3166 code of the country whose holidays are kept")
     currency: str = Field(default="GBP", pattern="^[A-Z]{3}$", description="ISO 4217 code; names the unit of money")
     behaviour: BehaviourParameters = Field(default=BehaviourParameters(), description="how users behave")
