@@ -110,13 +110,13 @@ class Beside:
         distance: of real users from as many simulated ones, the median over halvings.
         floor: of real users from as many other real ones, the median over the same halvings.
         floor_high: the quantile ``HIGH`` of it.
-        halvings: how many were asked.
+        times: halvings, or draws, that were asked.
     """
 
     distance: float
     floor: float
     floor_high: float
-    halvings: int
+    times: int
 
     @property
     def ratio(self) -> float | None:

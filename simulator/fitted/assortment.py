@@ -1,8 +1,8 @@
 """What a shop's customers take home for the first time: categories by customer and month, and items by popularity.
 
 An item's chance is that of its category, times its share of what the category sells lately. A category's chance is the
-customer's own, which customers have in common to a degree that is fitted, and moves with the month of the year. Knows
-neither when customers come nor how much they take.
+customer's own, which customers have in common to a degree that is fitted, moves with the month of the year, and again
+is another for each basket, to a degree that is fitted too. Knows neither when customers come nor how much they take.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _MONTH_PRIOR: Final = 500.0
 """Purchases that pull a month's shares of categories to those of all months."""
 _UNSEEN: Final = 0.5
 """Sales that every item is given on top of its own when half-lives are compared, so that none is impossible."""
-_TASTE: Final = 0
+_TASTE, _THEME = range(2)
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Assortment:
         share: of each category in all purchases lately, [categories].
         by_month: the same in each month of the year, January first, [12, categories]; ``share`` in months not seen.
         likeness: concentration of customers' own shares around ``share``: the larger, the more alike they are.
+        breadth: concentration of a basket's shares around its customer's: the smaller, the more of one kind it is.
     """
 
     category: SmallIntegers
@@ -48,6 +49,7 @@ class Assortment:
     share: Floats
     by_month: Floats
     likeness: float
+    breadth: float
 
     def appeal(self, month: int) -> Floats:
         """Weight of each item at a month (January 0), before a customer's own taste, [items]."""
@@ -66,14 +68,26 @@ class Assortment:
         """
         shape = self.likeness * self.share[None, :] + bought
         draw = stream.uniform(_TASTE, customer[:, None], np.arange(len(self.share))[None, :])
-        gamma = np.where(shape > 0, gammaincinv(np.maximum(shape, 1e-12), draw), 0.0)
-        total = gamma.sum(axis=1, keepdims=True)
-        return np.where(total > 0, gamma / np.where(total > 0, total, 1.0), self.share[None, :])
+        return _dirichlet(shape, draw, self.share[None, :])
+
+    def themes(self, taste: Floats, customer: Integers, number: Integers, stream: Stream) -> Floats:
+        """Each basket's own shares of categories, [baskets, categories].
+
+        Args:
+            taste: its customer's, [baskets, categories].
+            customer: its customer's number, [baskets].
+            number: its own, [baskets].
+            stream: of the draws.
+        """
+        every = np.arange(len(self.share))
+        draw = stream.uniform(_THEME, customer[:, None], number[:, None], every[None, :])
+        return _dirichlet(self.breadth * taste, draw, taste)
 
 
 def fit_assortment(
     item: SmallIntegers,
     user: Integers,
+    visit: Integers,
     day: Integers,
     month: Integers,
     category: SmallIntegers,
@@ -86,6 +100,7 @@ def fit_assortment(
     Args:
         item: of each purchase that was the customer's first of the item, [purchases].
         user: likewise.
+        visit: likewise, the number of its basket.
         day: likewise, from 0.
         month: of each purchase, January 0, [purchases].
         category: of each item, int32 [items].
@@ -109,7 +124,10 @@ def fit_assortment(
     by_month = np.where(seen > 0, (of_month + _MONTH_PRIOR * plain) / (seen + _MONTH_PRIOR), share)
     by_month = np.where(share > 0, by_month, 0.0)
     by_month /= by_month.sum(axis=1, keepdims=True)
-    return Assortment(category, half_life, popularity, share, by_month, _likeness(item, user, category, plain))
+    count, mean, total = _by_group(user, category[item], np.zeros(len(item), np.int64), plain[None, :], 0.0)
+    likeness = _concentration(count, mean, total)
+    breadth = _concentration(*_by_group(visit, category[item], user, plain[None, :], likeness))
+    return Assortment(category, half_life, popularity, share, by_month, likeness, breadth)
 
 
 def best_half_life(item: SmallIntegers, day: Integers, items: int, days: int, held_out_days: int) -> float:
@@ -129,15 +147,54 @@ def best_half_life(item: SmallIntegers, day: Integers, items: int, days: int, he
     return HALF_LIVES[int(np.argmax(scores))]
 
 
-def _likeness(item: SmallIntegers, user: Integers, category: SmallIntegers, share: Floats) -> float:
-    """Concentration of greatest Dirichlet-multinomial likelihood of customers' purchases by category."""
-    pair, count = np.unique(user * len(share) + category[item], return_counts=True)
-    of_pair = share[pair % len(share)]
-    _, total = np.unique(user, return_counts=True)
+def _by_group(
+    group: Integers, category: SmallIntegers, owner: Integers, share: Floats, prior: float
+) -> tuple[Integers, Floats, Integers]:
+    """Purchases by group and category, and what mean shares the rest of the owner's purchases give.
+
+    The mean is that of a Dirichlet posterior with ``share`` as its prior of weight ``prior``, given what the owner
+    bought in other groups; groups whose owner bought less elsewhere than the prior weighs are left out, unless all are.
+
+    Args:
+        group: of each purchase, [purchases].
+        category: of each purchase, [purchases].
+        owner: of each purchase, the same within a group, from 0, [purchases].
+        share: of the categories, [1, categories].
+        prior: its weight; 0: the mean is the prior, whatever the owner bought.
+
+    Returns:
+        Count and mean of each group and category that occur together, [pairs], and size of each group, [groups].
+    """
+    categories = share.shape[1]
+    groups, of_group, size = np.unique(group, return_inverse=True, return_counts=True)
+    who = np.zeros(len(groups), np.int64)
+    who[of_group] = owner
+    pair, count = np.unique(of_group * categories + category, return_counts=True)
+    place, kind = pair // categories, pair % categories
+    if prior == 0.0:
+        return count, share[0, kind], size
+    bought = np.zeros((int(owner.max()) + 1, categories))
+    np.add.at(bought, (owner, category), 1.0)
+    elsewhere = bought.sum(axis=1)[who] - size
+    known = elsewhere >= prior if (elsewhere >= prior).any() else np.ones(len(groups), np.bool_)
+    there = known[place]
+    mean = (prior * share[0, kind] + bought[who[place], kind] - count) / (prior + elsewhere[place])
+    return count[there], mean[there], size[known]
+
+
+def _concentration(count: Integers, mean: Floats, size: Integers) -> float:
+    """Concentration of greatest Dirichlet-multinomial likelihood of counts, given means; as ``_by_group`` has them."""
 
     def loss(logarithm: float) -> float:
         k = float(np.exp(logarithm))
-        own = np.sum(gammaln(k * of_pair + count) - gammaln(k * of_pair))
-        return -float(own + np.sum(gammaln(k) - gammaln(k + total)))
+        own = np.sum(gammaln(k * mean + count) - gammaln(k * mean))
+        return -float(own + np.sum(gammaln(k) - gammaln(k + size)))
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 9.0), method="bounded").x))
+
+
+def _dirichlet(shape: Floats, draw: Floats, otherwise: Floats) -> Floats:
+    """Dirichlet draws by row from uniform ones, as normalised gammas; ``otherwise`` where all are too small to tell."""
+    gamma = np.where(shape > 1e-12, gammaincinv(np.maximum(shape, 1e-12), draw), 0.0)
+    total = gamma.sum(axis=1, keepdims=True)
+    return np.asarray(np.where(total > 0, gamma / np.where(total > 0, total, 1.0), otherwise), np.float64)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from simulator.datasets.interactions import SECONDS_PER_DAY, DatasetError, PurchaseLog
 from simulator.fitted.customers import Customers, draw_returns
+from simulator.fitted.levels import OwnLevels, place
 from simulator.fitted.shop import FittedShop, fit_shop, months_of
 from simulator.fitted.shop_hours import to_seconds
 from simulator.streams import Stream
@@ -25,7 +26,7 @@ Integers = npt.NDArray[np.int64]
 
 _NEW: Final = -1
 """Numbers of new customers run down from here, those of the log's up from 0."""
-_ARRIVAL, _COUNTRY, _MORE, _PAUSE, _AGAIN, _PICK, _ROW = range(7)
+_ARRIVAL, _COUNTRY, _MORE, _PAUSE, _AGAIN, _PICK = range(6)
 
 
 def continue_log(source: PurchaseLog, from_day: int, days: int, country: str, seed: int) -> PurchaseLog:
@@ -112,13 +113,11 @@ def draw_baskets(
     known, items = len(shop.log.user_codes), len(shop.log.item_codes)
     customer = _customers(known, newcomers)
     none = np.zeros(newcomers)
-    own = shop.sizes.own(
-        np.concatenate([shop.own_baskets, none.astype(np.int64)]),
-        np.concatenate([shop.own_score, none]),
-        customer,
-        Stream(seed, "fitted/sizes"),
+    of_sizes = Stream(seed, "fitted/sizes")
+    taking = shop.taking.levels.score(
+        _own(shop.taking, newcomers, customer, of_sizes)[user], of_sizes, customer[user], number
     )
-    size = shop.sizes.draw(own[user], customer[user], number, Stream(seed, "fitted/sizes"))
+    size = shop.sizes[place(taking, len(shop.sizes))]
     factor = shop.repeats.factor(
         np.concatenate([shop.own_repeats, none]),
         np.concatenate([shop.own_expected, none]),
@@ -129,7 +128,10 @@ def draw_baskets(
     bought = np.zeros((known + newcomers, categories))
     new = ~shop.log.bought_before()
     np.add.at(bought, (shop.log.user[new], shop.log.category[shop.log.item[new]]), 1.0)
-    taste = shop.assortment.tastes(bought, customer, Stream(seed, "fitted/tastes"))
+    of_tastes = Stream(seed, "fitted/tastes")
+    taste = shop.assortment.tastes(bought, customer, of_tastes)
+    theme = shop.assortment.themes(taste[user], customer[user], number, of_tastes)
+    dearness = _own(shop.dearness, newcomers, customer, Stream(seed, "fitted/dearness"))
     times_bought = np.zeros((known + newcomers, items), np.int16)
     np.add.at(times_bought, (shop.log.user, shop.log.item), 1)
     recent = shop.sales**shop.repeats.popularity
@@ -146,14 +148,19 @@ def draw_baskets(
         again = min(int((stream.uniform(_AGAIN, who, number[n], np.arange(size[n])) < chance).sum()), owned)
         luck = -np.log(stream.uniform(_PICK, who, number[n], every))
         old = _without_replacement(luck, np.where(at_hand, has * recent, 0.0), again)
-        fresh = taste[u][shop.assortment.category] * appeal[month[n]]
+        fresh = theme[n][shop.assortment.category] * appeal[month[n]] * np.exp(dearness[u] * shop.price_score)
         first = _without_replacement(luck, np.where(at_hand, 0.0, fresh), int(size[n]) - len(old))
         picked = np.concatenate([old, first])
         times_bought[u, picked] += 1
         found.append(picked)
         visits.append(np.full(len(picked), n, np.int64))
     visit, item = np.concatenate(visits), np.concatenate(found).astype(np.int32)
-    return visit, item, _rows_like(shop.log, item, stream.uniform(_ROW, customer[user[visit]], number[visit], item))
+    of_pieces = Stream(seed, "fitted/pieces")
+    level = _own(shop.pieces, newcomers, customer, of_pieces)[user[visit]]
+    full = (taking[visit] - shop.fullness[0]) / max(shop.fullness[1], 1e-9)
+    score = shop.pieces.levels.score(level, of_pieces, customer[user[visit]], number[visit], item, given=full)
+    low, high = shop.item_offset[item], shop.item_offset[item + 1]
+    return visit, item, shop.by_item[low + place(score, high - low)]
 
 
 def _arrivals(rate: float, begin: float, end: float, stream: Stream) -> Floats:
@@ -188,12 +195,10 @@ def _without_replacement(luck: Floats, weight: Floats, count: int) -> Integers:
     return possible[np.argpartition(key, count)[:count]]
 
 
-def _rows_like(log: PurchaseLog, item: npt.NDArray[np.int32], draw: Floats) -> Integers:
-    """For each purchase a row of the log in which the same item was bought, by its draw, [purchases]."""
-    by_item = np.argsort(log.item, kind="stable")
-    offset = np.searchsorted(log.item[by_item], np.arange(len(log.item_codes) + 1))
-    width = offset[item + 1] - offset[item]
-    return by_item[offset[item] + (draw * width).astype(np.int64)]
+def _own(known: OwnLevels, newcomers: int, customer: Integers, stream: Stream) -> Floats:
+    """The levels of the log's customers and of new ones, drawn given what is known of them, [customers]."""
+    count = np.concatenate([known.count, np.zeros(newcomers, np.int64)])
+    return known.levels.own(count, np.concatenate([known.mean, np.zeros(newcomers)]), customer, stream)
 
 
 def _joined(

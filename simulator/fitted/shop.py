@@ -5,6 +5,7 @@ is drawn.
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -12,8 +13,9 @@ import numpy.typing as npt
 
 from simulator.datasets.interactions import SECONDS_PER_DAY, DatasetError, PurchaseLog
 from simulator.fitted.assortment import Assortment, fit_assortment
-from simulator.fitted.baskets import BasketSizes, Repeats, fit_basket_sizes, fit_repeat_shares
 from simulator.fitted.customers import Customers, ReturnModel, fit_return_model
+from simulator.fitted.levels import OwnLevels, fit_levels, normal_scores, standardised
+from simulator.fitted.repeats import Repeats, fit_repeat_shares
 from simulator.fitted.shop_hours import ShopHours, fit_shop_hours, to_business
 
 Floats = npt.NDArray[np.float64]
@@ -42,8 +44,15 @@ class FittedShop:
         more: probability of one more visit on the same day.
         pauses: seconds between two visits of a customer on a day, ascending.
         assortment: what is bought for the first time.
-        sizes, own_baskets, own_score: how much is taken; each user's baskets and their mean score, [users].
-        repeats, own_repeats, own_expected: how much is bought again; likewise.
+        sizes: of all baskets, ascending, [baskets].
+        taking: how much customers take.
+        pieces: how many of each item, among all who take it, given how much the basket holds.
+        fullness: mean and standard deviation over purchases of their baskets' scores of size.
+        dearness: how dear what they take for the first time is, by ``price_score``, [items].
+        repeats: how much is bought again.
+        own_repeats, own_expected: each user's repeats, and how many were expected, [users].
+        by_item, item_offset: rows of the log by item, those with few pieces first, [rows]; where an item's begin,
+            [items + 1].
         sales: recent sales of each item, an average sale of the fit's end counting 1, [items].
     """
 
@@ -56,13 +65,18 @@ class FittedShop:
     more: float
     pauses: Integers
     assortment: Assortment
-    sizes: BasketSizes
-    own_baskets: Integers
-    own_score: Floats
+    sizes: Integers
+    taking: OwnLevels
+    pieces: OwnLevels
+    fullness: tuple[float, float]
+    dearness: OwnLevels
+    price_score: Floats
     repeats: Repeats
     own_repeats: Floats
     own_expected: Floats
     sales: Floats
+    by_item: Integers
+    item_offset: Integers
 
 
 def fit_shop(source: PurchaseLog, days: int, country: str) -> FittedShop:
@@ -144,6 +158,7 @@ def _fit(log: PurchaseLog, days: int, country: str) -> FittedShop:
     assortment = fit_assortment(
         log.item[new],
         log.user[new],
+        log.visit[new],
         row_day[new],
         month[new],
         log.category,
@@ -151,7 +166,18 @@ def _fit(log: PurchaseLog, days: int, country: str) -> FittedShop:
         days,
         _HELD_OUT_DAYS,
     )
-    sizes, own_baskets, own_score = fit_basket_sizes(np.bincount(log.visit), owner, users)
+    sizes = np.bincount(log.visit)
+    by_item = np.lexsort((np.arange(len(log.item)), -log.unit_price, log.quantity, log.item))
+    offset = np.searchsorted(log.item[by_item], np.arange(len(log.item_codes) + 1)).astype(np.int64)
+    size_score = normal_scores(sizes)
+    price_score = standardised(
+        np.log(log.price), np.bincount(log.item[new], minlength=len(log.price)).astype(np.float64)
+    )
+    full = size_score[log.visit]
+    fullness = (float(full.mean()), float(full.std()))
+    pieces = np.empty(len(log.item))
+    for low, high in pairwise(offset.tolist()):
+        pieces[by_item[low:high]] = normal_scores(log.quantity[by_item[low:high]])
     shares, own_repeats, own_expected = fit_repeat_shares(again, log.owned_before(), log.user, users)
     shares = replace(shares, popularity=best_exponent(log, again, days, assortment.half_life))
     return FittedShop(
@@ -164,13 +190,18 @@ def _fit(log: PurchaseLog, days: int, country: str) -> FittedShop:
         more=float(more),
         pauses=pauses,
         assortment=assortment,
-        sizes=sizes,
-        own_baskets=own_baskets,
-        own_score=own_score,
+        sizes=np.sort(sizes),
+        taking=fit_levels(size_score, owner, users),
+        pieces=fit_levels(pieces, log.user, users, (full - fullness[0]) / max(fullness[1], 1e-9)),
+        fullness=fullness,
+        dearness=fit_levels(price_score[log.item[new]], log.user[new], users),
+        price_score=price_score,
         repeats=shares,
         own_repeats=own_repeats,
         own_expected=own_expected,
         sales=_recent_sales(log, days, assortment.half_life),
+        by_item=by_item,
+        item_offset=offset,
     )
 
 

@@ -11,7 +11,7 @@ def bought(users: int, likeness: float, seed: int) -> tuple[np.ndarray, np.ndarr
     """Item and user of 40 purchases each, by tastes of a given likeness."""
     stream = Stream(seed, "test/assortment")
     share = np.array([0.4, 0.3, 0.2, 0.1])
-    made = Assortment(CATEGORY, 28.0, np.full(40, 0.1), share, np.tile(share, (12, 1)), likeness)
+    made = Assortment(CATEGORY, 28.0, np.full(40, 0.1), share, np.tile(share, (12, 1)), likeness, 50.0)
     taste = made.tastes(np.zeros((users, 4)), np.arange(users), stream)
     user = np.repeat(np.arange(users), 40)
     category = (stream.uniform(7, np.arange(len(user)))[:, None] > np.cumsum(taste[user], axis=1)).sum(axis=1)
@@ -24,7 +24,9 @@ def test_how_alike_customers_are_is_recovered(likeness: float) -> None:
     """Tastes drawn with a concentration have that concentration when fitted."""
     item, user = bought(1500, likeness, 3)
     day = np.arange(len(item)) % 90
-    found = fit_assortment(item, user, day, np.zeros(len(item), np.int64), CATEGORY, 4, 90, 30)
+    found = fit_assortment(
+        item, user, np.arange(len(item)) // 4, day, np.zeros(len(item), np.int64), CATEGORY, 4, 90, 30
+    )
     assert found.likeness == pytest.approx(likeness, rel=0.15)
     assert found.share == pytest.approx([0.4, 0.3, 0.2, 0.1], abs=0.03)
 
@@ -34,7 +36,7 @@ def test_weights_are_shares() -> None:
     item, user = bought(200, 20.0, 5)
     day = np.arange(len(item)) % 60
     month = np.where(item % 4 == 0, 2, 3)
-    found = fit_assortment(item, user, day, month, CATEGORY, 4, 60, 30)
+    found = fit_assortment(item, user, np.arange(len(item)) // 4, day, month, CATEGORY, 4, 60, 30)
     assert np.bincount(CATEGORY, found.popularity) == pytest.approx(np.ones(4))
     assert found.by_month.sum(axis=1) == pytest.approx(np.ones(12))
     assert np.array_equal(found.by_month[7], found.share / found.share.sum())
@@ -56,13 +58,33 @@ def test_fast_fashions_need_a_short_memory(quick: bool, shorter: bool) -> None:
 def test_tastes_follow_what_was_bought() -> None:
     """Who bought much of a category goes on with its share; who is not known is as everybody is on average."""
     share = np.array([0.25, 0.75])
-    made = Assortment(CATEGORY[:2], 28.0, np.ones(2), share, np.tile(share, (12, 1)), 5.0)
+    made = Assortment(CATEGORY[:2], 28.0, np.ones(2), share, np.tile(share, (12, 1)), 5.0, 50.0)
     stream = Stream(2, "test/tastes")
     known = made.tastes(np.array([[900.0, 100.0]]), np.array([4]), stream)
     assert known[0] == pytest.approx([0.9, 0.1], abs=0.04)
     unknown = made.tastes(np.zeros((4000, 2)), np.arange(4000), stream)
     assert unknown.sum(axis=1) == pytest.approx(np.ones(4000))
     assert unknown.mean(axis=0) == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize("breadth", [4.0, 60.0])
+def test_how_much_of_one_kind_baskets_are_is_recovered(breadth: float) -> None:
+    """Baskets drawn with a concentration around their customers' tastes have that concentration when fitted."""
+    stream = Stream(12, "test/themes")
+    categories = 12
+    share = np.full(categories, 1 / categories)
+    made = Assortment(CATEGORY, 28.0, np.ones(40), share, np.tile(share, (12, 1)), 8.0, breadth)
+    users, baskets, size = 60, 60, 10  # from few baskets a taste is known badly, which looks like narrow baskets
+    taste = made.tastes(np.zeros((users, categories)), np.arange(users), stream)
+    owner = np.repeat(np.arange(users), baskets)
+    theme = made.themes(taste[owner], owner, np.arange(users * baskets), stream)
+    visit = np.repeat(np.arange(users * baskets), size)
+    luck = stream.uniform(7, np.arange(len(visit)))
+    item = np.minimum((luck[:, None] > np.cumsum(theme[visit], axis=1)).sum(axis=1), categories - 1).astype(np.int32)
+    of_items = np.arange(categories, dtype=np.int32)
+    day = np.arange(len(item)) % 90
+    found = fit_assortment(item, owner[visit], visit, day, np.zeros(len(item), np.int64), of_items, categories, 90, 30)
+    assert found.breadth == pytest.approx(breadth, rel=0.35)
 
 
 def test_nothing_to_choose_by_is_refused() -> None:

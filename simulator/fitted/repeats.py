@@ -1,9 +1,8 @@
-"""How much a customer takes, and how much of it again.
+"""How much of a basket is bought again.
 
-Sizes: normal scores of the log's basket sizes, of which part is the customer's own and part the basket's (one-way
-random effects). Repeats: a share that depends on how many different items a customer has, times a factor of the
-customer's own (gamma-Poisson). Which of the items at hand is bought again depends on how often it was bought and how
-well it sells. Knows neither when customers come nor what they buy for the first time.
+A share that depends on how many different items a customer has, times a factor of the customer's own (gamma-Poisson).
+Which of the items at hand is bought again depends on how often it was bought and how well it sells. Knows neither when
+customers come, nor how much they take, nor what they buy for the first time.
 """
 
 from dataclasses import dataclass
@@ -12,8 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
-from scipy.special import gammaincinv, gammaln, ndtr, ndtri
-from scipy.stats import rankdata
+from scipy.special import gammaincinv, gammaln
 
 from simulator.streams import Stream
 
@@ -22,63 +20,7 @@ Integers = npt.NDArray[np.int64]
 
 MOST_AGAIN: Final = 0.98
 """Largest share of a basket that may be expected to be bought again."""
-_OWN, _BASKET, _FACTOR = range(3)
-
-
-@dataclass(frozen=True)
-class BasketSizes:
-    """Sizes of baskets.
-
-    Attributes:
-        sizes: all that were seen, ascending, [baskets].
-        between: variance over customers of their mean normal score.
-        within: variance over a customer's baskets.
-    """
-
-    sizes: Integers
-    between: float
-    within: float
-
-    def own(self, count: Integers, mean: Floats, customer: Integers, stream: Stream) -> Floats:
-        """Each customer's own mean score, drawn given ``count`` baskets of mean score ``mean``, [customers]."""
-        precision = count * self.between + self.within
-        centre = np.where(count > 0, count * self.between / precision * mean, 0.0)
-        spread = np.sqrt(self.between * self.within / precision)
-        return centre + spread * stream.normal(_OWN, customer)
-
-    def draw(self, own: Floats, customer: Integers, number: Integers, stream: Stream) -> Integers:
-        """Sizes of baskets, [baskets]: each from its customer's own score, its customer and its number."""
-        score = own + np.sqrt(self.within) * stream.normal(_BASKET, customer, number)
-        place = (ndtr(score / np.sqrt(self.between + self.within)) * len(self.sizes)).astype(np.int64)
-        return self.sizes[np.minimum(place, len(self.sizes) - 1)]
-
-
-def fit_basket_sizes(size: Integers, user: Integers, users: int) -> tuple[BasketSizes, Integers, Floats]:
-    """Fit sizes of baskets.
-
-    Args:
-        size: of each basket, [baskets].
-        user: likewise.
-        users: how many there are.
-
-    Returns:
-        The fit, and each user's number of baskets and their mean score, [users].
-
-    Raises:
-        ValueError: no user has two baskets.
-    """
-    score = ndtri((rankdata(size) - 0.5) / len(size))
-    count = np.bincount(user, minlength=users)
-    mean = np.bincount(user, score, users) / np.maximum(count, 1)
-    came = int((count > 0).sum())
-    if came == len(size):
-        raise ValueError("baskets: nobody has two; fit to a longer part of the log")
-    # Analysis of variance of unequal groups (Searle, Casella and McCulloch 1992, "Variance components", section 3.6).
-    within = float(((score - mean[user]) ** 2).sum() / (len(size) - came))
-    among = float((count * (mean - score.mean()) ** 2).sum() / max(came - 1, 1))
-    groups = (len(size) - (count.astype(np.float64) ** 2).sum() / len(size)) / max(came - 1, 1)
-    between = max((among - within) / groups, 1e-6)
-    return BasketSizes(np.sort(size), between, max(within, 1e-6)), count, mean
+_FACTOR: Final = 0
 
 
 @dataclass(frozen=True)
