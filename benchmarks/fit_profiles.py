@@ -46,8 +46,8 @@ def profiles_file(shares: TaobaoShares) -> str:
     return (
         "# Relative intensity of visits by hour of day and by weekday (Monday first).\n"
         f"# Source: {SOURCE};\n"
-        "# page views, by hour over all days and by weekday over the full week 25 Nov - 1 Dec, divided by their means.\n"
-        "# The last two days of that log (a weekend, 27% above the other) precede a shopping festival: not in the week.\n"
+        "# page views, by hour over all days and by weekday over the week 25 Nov - 1 Dec, divided by their means.\n"
+        "# The two last days of that log (a weekend, 27% above the other) precede a festival and are not in the week.\n"
         "# Written by benchmarks/fit_profiles.py.\n"
         f"hour: {_list(hour, 3, 7)}\n"
         f"weekday: {_list(weekday, 3, 10)}\n"

@@ -25,6 +25,8 @@ from experiments.compare_command import compare
 from experiments.power_command import EXAMPLE as POWER_EXAMPLE
 from experiments.power_command import power
 from experiments.progress import progress_for
+from experiments.realism_command import EXAMPLE as REALISM_EXAMPLE
+from experiments.realism_command import realism
 from experiments.speaking import speaking_plainly
 from experiments.sweep_command import EXAMPLE as SWEEP_EXAMPLE
 from experiments.sweep_command import sweep
@@ -290,6 +292,7 @@ app.command(name="compare", epilog=COMPARE_EXAMPLE)(compare)
 app.command(name="sweep", epilog=SWEEP_EXAMPLE)(sweep)
 app.command(name="power", epilog=POWER_EXAMPLE)(power)
 app.command(name="audit", epilog=AUDIT_EXAMPLE)(audit)
+app.command(name="realism", epilog=REALISM_EXAMPLE)(realism)
 app.command(name="analyze", epilog=ANALYZE_EXAMPLE)(analyze)
 app.command(name="time", epilog=TIME_EXAMPLE)(time)
 app.command(name="record", epilog=RECORD_EXAMPLE)(record)

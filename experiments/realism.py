@@ -74,6 +74,10 @@ def _of_log(
     progress: Progress,
     clock: Stopwatch,
 ) -> dict[str, Any]:
+    if isinstance(world.purchases, FittedPurchases) and fit_months is not None:
+        raise UserError(
+            f"--fit-months: {fit_months}, but world.purchases.from_day says {world.purchases.from_day}; give one"
+        )
     with clock.stage("log"), progress.stage("reading the log", 1) as stage:
         real = READERS[world.dataset](world.path)
         stage.advance()
@@ -130,10 +134,6 @@ def _of_generated(
 def _first_day(real: PurchaseLog, world: LogWorld, fit_months: int | None) -> int:
     """First day that is drawn and scored, counted from the log's first."""
     if isinstance(world.purchases, FittedPurchases):
-        if fit_months is not None:
-            raise UserError(
-                f"--fit-months: {fit_months}, but world.purchases.from_day says {world.purchases.from_day}; give one"
-            )
         first = world.purchases.from_day
     else:
         months = FIT_MONTHS if fit_months is None else fit_months
