@@ -36,7 +36,7 @@ def distances(found: Scorecard) -> Figure:
             "y": titles,
             "hovertext": [f"{drawing.plain(row['title'])}<br>{told.distance(row['floor_high'])}" for row in rows],
             "hoverinfo": "text",
-            "marker": {"size": 10, "color": "@muted", "symbol": "line-ns-open", "line": {"width": 2}},
+            "marker": {"size": 9, "color": "@muted", "symbol": drawing.symbol(1)},
         },
         {
             "type": "scatter",
