@@ -20,6 +20,8 @@ from experiments.analyze_command import analyze
 from experiments.audit_command import EXAMPLE as AUDIT_EXAMPLE
 from experiments.audit_command import audit
 from experiments.cache_command import cache_app
+from experiments.climate_command import EXAMPLE as CLIMATE_EXAMPLE
+from experiments.climate_command import climate
 from experiments.compare_command import EXAMPLE as COMPARE_EXAMPLE
 from experiments.compare_command import compare
 from experiments.power_command import EXAMPLE as POWER_EXAMPLE
@@ -297,6 +299,7 @@ app.command(name="analyze", epilog=ANALYZE_EXAMPLE)(analyze)
 app.command(name="time", epilog=TIME_EXAMPLE)(time)
 app.command(name="record", epilog=RECORD_EXAMPLE)(record)
 app.command(name="convert", epilog=CONVERT_EXAMPLE)(convert)
+app.command(name="climate", epilog=CLIMATE_EXAMPLE)(climate)
 
 
 @data_app.command("online-retail", epilog="[bold]Example[/bold]\n\ntestbed data online-retail --to data")

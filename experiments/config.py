@@ -25,7 +25,7 @@ from metrics.definitions import resolve
 from metrics.offline_definitions import offline_metric
 from policies.registry import policy_class
 from simulator.environment.calendar import FIRST_YEAR, LAST_YEAR
-from simulator.environment.weather import load_climates
+from simulator.environment.weather import Climate, load_climates
 from simulator.fitted.shop import FEWEST_DAYS
 from simulator.parameters import BehaviourParameters, Parameters
 from simulator.taxonomy import OCCASIONS, load_taxonomy
@@ -49,6 +49,10 @@ class GeneratedWorld(Parameters):
     kind: Literal["generated"] = Field(description="a world made from the seed")
     users: int = Field(ge=1, description="users of the platform")
     items: int = Field(ge=50, description="items on sale")
+    climates: dict[str, Climate] = Field(
+        default_factory=dict,
+        description="climates of cities that are not shipped, or the name of a file that `testbed climate` wrote",
+    )
     cities: tuple[str, ...] = Field(min_length=1, description="where users live; each has its own weather")
     country: str = Field(description="ISO 3166 code of the country whose holidays are kept")
     currency: str = Field(default="USD", pattern="^[A-Z]{3}$", description="ISO 4217 code; names the unit of money")
@@ -76,13 +80,28 @@ class GeneratedWorld(Parameters):
                 raise ValueError(f"{key!r} comes twice; name each once")
         return unseen
 
+    @field_validator("climates")
+    @classmethod
+    def _own_climates(cls, climates: dict[str, Climate]) -> dict[str, Climate]:
+        shipped = load_climates()
+        names = {climate.name for climate in shipped.values()}
+        for key, climate in climates.items():
+            if key in shipped or climate.name in names:
+                raise ValueError(f"{key!r} ({climate.name}) is taken; give the place a key and a name of its own")
+            names.add(climate.name)
+        return climates
+
     @field_validator("cities")
     @classmethod
-    def _known_cities(cls, cities: tuple[str, ...]) -> tuple[str, ...]:
-        known = load_climates()
+    def _known_cities(cls, cities: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "climates" not in info.data:
+            return cities
+        known = [*load_climates(), *info.data["climates"]]
         for city in cities:
             if city not in known:
-                raise ValueError(f"{city!r} has no climate; choose from {', '.join(known)}")
+                raise ValueError(
+                    f"{city!r} has no climate; choose from {', '.join(known)}, or fit one with `testbed climate`"
+                )
             if cities.count(city) > 1:
                 raise ValueError(f"{city!r} comes twice; name each city once")
         return cities

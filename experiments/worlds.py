@@ -97,6 +97,7 @@ def build_world(
         users=config.users,
         items=config.items,
         cities=config.cities,
+        climates=config.climates,
         country=config.country,
         start=start,
         days=days,
