@@ -8,6 +8,7 @@
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -328,6 +329,81 @@ def peeking() -> str:
     return "\n".join(rows)
 
 
+REALISM_ROWS = {
+    "hour": "hour",
+    "weekday": "weekday",
+    "gap": "gap between visits",
+    "visits": "visits of a customer",
+    "basket": "basket size",
+    "popularity": "popularity, whichever items",
+    "items": "popularity, item by item",
+    "price": "price paid",
+    "repeat": "share bought before",
+    "category_month": "category by month",
+    "order_hour": "hour of an order",
+    "transitions": "two actions in a row",
+    "after_view": "what follows a page view",
+    "after_cart": "what follows a cart",
+    "orders": "orders and page views",
+    "buyers": "who orders among a day's active users",
+}
+
+
+def realism(config: str) -> str:
+    """The scorecard of a config: one row for each comparison, and in a sentence the two worst."""
+    values = cases("realism")
+    of_config = [case for case, metric in values if metric == "ratio" and case.split("/")[0] == config]
+    rows = ["| row | distance | noise floor | 95% of floors below | times the floor |", "|---|---|---|---|---|"]
+    for case in of_config:
+        numbers = " | ".join(f"{values[case, key]:.4f}" for key in ("distance", "floor", "floor_high"))
+        rows.append(f"| {REALISM_ROWS[case.split('/')[1]]} | {numbers} | {values[case, 'ratio']:.1f} |")
+    worst = sorted(
+        (case for case in of_config if (case, "place among the worst") in values),
+        key=lambda case: values[case, "place among the worst"],
+    )
+    named = " and ".join(f"**{REALISM_ROWS[case.split('/')[1]]}**" for case in worst)
+    return "\n".join([*rows, "", *textwrap.wrap(f"The two worst rows: {named}. {_beside_rows(config, values)}", 120)])
+
+
+def _beside_rows(config: str, values: dict[tuple[str, str], float]) -> str:
+    """What a scorecard says beside its rows."""
+    if (f"{config}/classifier", "area") in values:
+        area, low, high, halves, before = (
+            values[f"{config}/classifier", key] for key in ("area", "low", "high", "real_halves", "days_before")
+        )
+        totals = ", ".join(
+            f"{values[f'{config}/totals', title]:.2f} of the {title.lower()}"
+            for title in ("Customers", "Visits", "Purchases")
+        )
+        return (
+            f"A classifier tells drawn customers from real ones with an area under the curve of {area:.3f} "
+            f"({low:.3f} to {high:.3f}), two halves of the real ones with {halves:.3f}, and the real ones from those "
+            f"of as many days before with {before:.3f}. The draws have {totals} of the real days."
+        )
+    shares = [
+        f"{what} {100 * values[f'{config}/{row}', f'{label}, simulated']:.1f}% (real "
+        f"{100 * values[f'{config}/{row}', f'{label}, real']:.1f}%)"
+        for row, label, what in (
+            ("after_view", "cart", "a page view is followed by a cart in"),
+            ("after_view", "order", "by an order in"),
+            ("after_cart", "order", "a cart by an order in"),
+            ("buyers", "orders", "and of a day's active users order"),
+        )
+    ]
+    return f"In the world {', '.join(shares)}."
+
+
+def calibration() -> str:
+    """The table of click estimates beside clicks."""
+    values = cases("realism")
+    rows = ["| policy | estimates read as of a click on what is | error, pp | noise, pp |", "|---|---|---|---|"]
+    for case in dict.fromkeys(case for case, _ in values if "/calibration/" in case):
+        _, _, policy, reading = case.split("/")
+        error, noise = (100 * values[case, key] for key in ("error", "noise"))
+        rows.append(f"| `{policy}` | {reading} | {error:.2f} | {noise:.2f} |")
+    return "\n".join(rows)
+
+
 def verdict(run: Path) -> str:
     """The verdict of a run as an 80-column terminal shows it."""
     out = StringIO()
@@ -350,6 +426,8 @@ def main() -> None:
     blocks |= {"serving_designs": serving_designs(), "serving_waterfall": serving_waterfall()}
     blocks["analysis"] = analysis()
     blocks |= {"audit": audit(), "peeking": peeking()}
+    blocks |= {"realism_log": realism("online_retail"), "realism_world": realism("quickstart")}
+    blocks |= {"calibration": calibration()}
     if len(sys.argv) > 1:
         blocks["verdict"] = verdict(Path(sys.argv[1]))
     for name, block in blocks.items():

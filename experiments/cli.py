@@ -20,12 +20,16 @@ from experiments.analyze_command import analyze
 from experiments.audit_command import EXAMPLE as AUDIT_EXAMPLE
 from experiments.audit_command import audit
 from experiments.cache_command import cache_app
+from experiments.climate_command import EXAMPLE as CLIMATE_EXAMPLE
+from experiments.climate_command import climate
 from experiments.compare_command import EXAMPLE as COMPARE_EXAMPLE
 from experiments.compare_command import compare
 from experiments.engines import EngineChoice, EngineName, Players, RayAddress, Workers
 from experiments.power_command import EXAMPLE as POWER_EXAMPLE
 from experiments.power_command import power
 from experiments.progress import progress_for
+from experiments.realism_command import EXAMPLE as REALISM_EXAMPLE
+from experiments.realism_command import realism
 from experiments.speaking import speaking_plainly
 from experiments.sweep_command import EXAMPLE as SWEEP_EXAMPLE
 from experiments.sweep_command import sweep
@@ -293,10 +297,12 @@ app.command(name="compare", epilog=COMPARE_EXAMPLE)(compare)
 app.command(name="sweep", epilog=SWEEP_EXAMPLE)(sweep)
 app.command(name="power", epilog=POWER_EXAMPLE)(power)
 app.command(name="audit", epilog=AUDIT_EXAMPLE)(audit)
+app.command(name="realism", epilog=REALISM_EXAMPLE)(realism)
 app.command(name="analyze", epilog=ANALYZE_EXAMPLE)(analyze)
 app.command(name="time", epilog=TIME_EXAMPLE)(time)
 app.command(name="record", epilog=RECORD_EXAMPLE)(record)
 app.command(name="convert", epilog=CONVERT_EXAMPLE)(convert)
+app.command(name="climate", epilog=CLIMATE_EXAMPLE)(climate)
 
 
 @data_app.command("online-retail", epilog="[bold]Example[/bold]\n\ntestbed data online-retail --to data")

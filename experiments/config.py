@@ -25,7 +25,8 @@ from metrics.definitions import resolve
 from metrics.offline_definitions import offline_metric
 from policies.registry import policy_class
 from simulator.environment.calendar import FIRST_YEAR, LAST_YEAR
-from simulator.environment.weather import load_climates
+from simulator.environment.weather import Climate, load_climates
+from simulator.fitted.shop import FEWEST_DAYS
 from simulator.parameters import BehaviourParameters, ContextParameters, Parameters
 from simulator.taxonomy import OCCASIONS, load_taxonomy
 
@@ -48,6 +49,10 @@ class GeneratedWorld(Parameters):
     kind: Literal["generated"] = Field(description="a world made from the seed")
     users: int = Field(ge=1, description="users of the platform")
     items: int = Field(ge=50, description="items on sale")
+    climates: dict[str, Climate] = Field(
+        default_factory=dict,
+        description="climates of cities that are not shipped, or the name of a file that `testbed climate` wrote",
+    )
     cities: tuple[str, ...] = Field(min_length=1, description="where users live; each has its own weather")
     country: str = Field(description="ISO 3166 code of the country whose holidays are kept")
     currency: str = Field(default="USD", pattern="^[A-Z]{3}$", description="ISO 4217 code; names the unit of money")
@@ -73,13 +78,28 @@ class GeneratedWorld(Parameters):
                 raise ValueError(f"{key!r} comes twice; name each once")
         return unseen
 
+    @field_validator("climates")
+    @classmethod
+    def _own_climates(cls, climates: dict[str, Climate]) -> dict[str, Climate]:
+        shipped = load_climates()
+        names = {climate.name for climate in shipped.values()}
+        for key, climate in climates.items():
+            if key in shipped or climate.name in names:
+                raise ValueError(f"{key!r} ({climate.name}) is taken; give the place a key and a name of its own")
+            names.add(climate.name)
+        return climates
+
     @field_validator("cities")
     @classmethod
-    def _known_cities(cls, cities: tuple[str, ...]) -> tuple[str, ...]:
-        known = load_climates()
+    def _known_cities(cls, cities: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "climates" not in info.data:
+            return cities
+        known = [*load_climates(), *info.data["climates"]]
         for city in cities:
             if city not in known:
-                raise ValueError(f"{city!r} has no climate; choose from {', '.join(known)}")
+                raise ValueError(
+                    f"{city!r} has no climate; choose from {', '.join(known)}, or fit one with `testbed climate`"
+                )
             if cities.count(city) > 1:
                 raise ValueError(f"{city!r} comes twice; name each city once")
         return cities
@@ -90,12 +110,32 @@ class GeneratedWorld(Parameters):
         return _checked_country(country)
 
 
-class LogWorld(Parameters):
-    """A world fitted to a real log: its items, customers, histories and arrival times."""
+class RecordedPurchases(Parameters):
+    """Every visit and what it is for are the log's."""
 
-    kind: Literal["log"] = Field(description="a world fitted to a real log")
+    kind: Literal["recorded"] = Field(default="recorded", description="visits and what they are for are the log's")
+
+
+class FittedPurchases(Parameters):
+    """Visits and what they are for are the log's up to a day, and drawn from a shop fitted to it from then on."""
+
+    kind: Literal["fitted"] = Field(description="visits are drawn, from a shop fitted to the log's first days")
+    from_day: int = Field(
+        ge=FEWEST_DAYS, description="first day that is drawn, counted from the log's first; the days before are fitted"
+    )
+    days: int | None = Field(default=None, ge=1, description="days that are drawn; to the log's end if left out")
+
+
+Purchases = Annotated[RecordedPurchases | FittedPurchases, Field(discriminator="kind")]
+
+
+class LogWorld(Parameters):
+    """A world made from a real log: its items, customers, histories and arrival times."""
+
+    kind: Literal["log"] = Field(description="a world made from a real log")
     dataset: Literal["online_retail"] = Field(description="which reader understands the file")
     path: Path = Field(description="the log's file, from the working directory or the config's folder")
+    purchases: Purchases = Field(default=RecordedPurchases(), description="who comes when, and what for")
     country: str = Field(default="GB", description="ISO 3166 code of the country whose holidays are kept")
     currency: str = Field(default="GBP", pattern="^[A-Z]{3}$", description="ISO 4217 code; names the unit of money")
     behaviour: BehaviourParameters = Field(default=BehaviourParameters(), description="how users behave")

@@ -75,7 +75,7 @@ def check_config(data: Mapping[str, Any], folder: Path) -> Config:
     kind = data.get("kind", "experiment")
     if not isinstance(kind, str) or kind not in CONFIG_KINDS:
         raise UserError(f"kind: {shown(kind)} is unknown; use one of {', '.join(CONFIG_KINDS)}")
-    config = checked(CONFIG_KINDS[kind], data)
+    config = checked(CONFIG_KINDS[kind], _with_climates(data, folder))
     if isinstance(config, ExperimentConfig | EvaluationConfig) and isinstance(config.world, LogWorld):
         remedy = f"fetch it with `testbed data {config.world.dataset.replace('_', '-')} --to DIR`"
         found = _find_data("world.path", config.world.path, folder, remedy)
@@ -85,6 +85,19 @@ def check_config(data: Mapping[str, Any], folder: Path) -> Config:
         found = _find_data("traffic.path", config.traffic.path, folder, remedy)
         return config.model_copy(update={"traffic": config.traffic.model_copy(update={"path": found})})
     return config
+
+
+def _with_climates(data: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """The same, with the name of a file of climates replaced by what it holds, so that a resolved config is whole."""
+    world = data.get("world")
+    if not isinstance(world, Mapping) or not isinstance(world.get("climates"), str):
+        return data
+    remedy = "write one with `testbed climate CSV --out FILE`"
+    path = _find_data("world.climates", Path(world["climates"]), folder, remedy)
+    climates = read_mapping(path).get("climates")
+    if not isinstance(climates, dict):
+        raise UserError(f"world.climates: {path} has none; write a file with `testbed climate CSV --out FILE`")
+    return {**data, "world": {**world, "climates": climates}}
 
 
 def checked(model: type[_Model], data: Mapping[str, Any]) -> _Model:

@@ -5,8 +5,10 @@ from datetime import date
 
 import numpy as np
 
-from experiments.config import DrawnTraffic, GeneratedWorld, LogWorld, TraceTraffic
+from experiments.config import DrawnTraffic, FittedPurchases, GeneratedWorld, LogWorld, TraceTraffic
+from simulator.datasets.interactions import PurchaseLog
 from simulator.datasets.online_retail import read_online_retail
+from simulator.fitted.continuation import continue_log
 from simulator.generated import generate_world
 from simulator.recorded import RecordedWorld, build_recorded_world
 from simulator.traffic import read_trace, with_trace
@@ -33,6 +35,20 @@ class BuiltWorld:
     def rows(self) -> np.ndarray:
         """All rows."""
         return np.arange(self.world.users, dtype=np.int64)
+
+
+def purchases_of(config: LogWorld, seed: int) -> PurchaseLog:
+    """The purchases that a log world is made of: the log's, or from some day on drawn ones.
+
+    Raises:
+        DatasetError: the log cannot be used, or cannot be fitted to.
+    """
+    source = READERS[config.dataset](config.path)
+    chosen = config.purchases
+    if not isinstance(chosen, FittedPurchases):
+        return source
+    days = max(source.days - chosen.from_day, 0) if chosen.days is None else chosen.days
+    return continue_log(source, chosen.from_day, days, config.country, seed)
 
 
 def build_world(
@@ -64,7 +80,7 @@ def build_world(
     """
     if isinstance(config, LogWorld):
         recorded = build_recorded_world(
-            READERS[config.dataset](config.path),
+            purchases_of(config, seed),
             start=start,
             days=days,
             country=config.country,
@@ -81,6 +97,7 @@ def build_world(
         users=config.users,
         items=config.items,
         cities=config.cities,
+        climates=config.climates,
         country=config.country,
         start=start,
         days=days,

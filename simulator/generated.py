@@ -1,10 +1,11 @@
 """A world made from the taxonomy and a seed, with no data to download."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from simulator.catalog import generate_catalog
 from simulator.environment.context import build_environment
+from simulator.environment.weather import Climate
 from simulator.parameters import BehaviourParameters, ContextParameters
 from simulator.population import generate_population
 from simulator.taxonomy import load_taxonomy
@@ -27,13 +28,14 @@ def generate_world(
     seed: int,
     unseen: Sequence[str] = (),
     unseen_until: int = 0,
+    climates: Mapping[str, Climate] | None = None,
 ) -> World:
     """Draw a world. Equal arguments give equal worlds; items and users can be added without moving the others.
 
     Args:
         users: how many.
         items: how many.
-        cities: names with a shipped climate; users live in them in equal shares.
+        cities: names with a climate, shipped or given; users live in them in equal shares.
         country: ISO code whose holidays count.
         start: day 0.
         days: of the whole horizon.
@@ -45,12 +47,14 @@ def generate_world(
         seed: of all draws.
         unseen: keys of occasions and topics that do not happen before ``unseen_until``.
         unseen_until: first day on which they may.
+        climates: of cities that are not shipped, by name.
 
     Raises:
         ValueError: an unknown city, country, occasion or topic.
     """
     taxonomy = load_taxonomy()
-    environment = build_environment(cities, country, start, days, seed, taxonomy).without(unseen, unseen_until)
+    environment = build_environment(cities, country, start, days, seed, taxonomy, climates=climates)
+    environment = environment.without(unseen, unseen_until)
     catalog = generate_catalog(taxonomy, items, behaviour.catalog, behaviour.population.style_dimensions, seed)
     population = generate_population(taxonomy, users, len(cities), behaviour.population, behaviour.intent, seed)
     return World(

@@ -148,6 +148,11 @@ class ReturnParameters(Parameters):
         default=1.0, description="intensity = base x exp(sensitivity x (satisfaction - neutral))"
     )
     neutral: Share = Field(default=0.25, description="satisfaction that neither raises nor lowers the intensity")
+    excitation: NonNegative = Field(
+        default=0.0,
+        description="self-excitation: right after a visit the intensity is 1 + this times what it would be; 0: none",
+    )
+    excitation_hours: Positive = Field(default=6.0, description="time in which that kick decays, hours")
     churn_base: float = Field(
         default=-5.5, description="logit of leaving for good after a visit at neutral satisfaction"
     )

@@ -121,6 +121,35 @@ class PurchaseLog:
         firsts = np.flatnonzero(np.diff(self.visit, prepend=-1))
         return self.user[firsts], self.time[firsts]
 
+    def bought_before(self) -> npt.NDArray[np.bool_]:
+        """Whether the customer of each row has the item from an earlier basket, [rows]."""
+        order = np.lexsort((self.visit, self.item, self.user))
+        user, item, visit = self.user[order], self.item[order], self.visit[order]
+        again = np.zeros(len(order), np.bool_)
+        first = np.ones(len(order), np.bool_)
+        first[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
+        of_first = visit[np.flatnonzero(first)[np.cumsum(first) - 1]] if len(order) else visit
+        again[order] = visit > of_first
+        return again
+
+    def owned_before(self) -> Integers:
+        """How many different items the customer of each row has from earlier baskets, [rows]."""
+        order = np.lexsort((self.visit, self.item, self.user))
+        new = np.ones(len(order), np.bool_)
+        user, item = self.user[order], self.item[order]
+        new[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
+        fresh = np.zeros(len(order), np.int64)
+        fresh[order] = new
+        baskets = int(self.visit[-1]) + 1 if len(order) else 0
+        of_basket = np.bincount(self.visit, fresh, baskets).astype(np.int64)
+        owner = self.visits()[0]
+        by_owner = np.lexsort((np.arange(baskets), owner))
+        running = np.cumsum(of_basket[by_owner]) - of_basket[by_owner]
+        begins = np.searchsorted(owner[by_owner], owner[by_owner], side="left")
+        owned = np.zeros(baskets, np.int64)
+        owned[by_owner] = running - running[begins] if baskets else running
+        return owned[self.visit]
+
 
 def _same_length(axis: str, length: int, **fields: npt.NDArray[np.generic] | tuple[str, ...]) -> None:
     for name, values in fields.items():

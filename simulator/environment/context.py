@@ -4,7 +4,7 @@
 observer of a city could write down on a day, in numbers and in words. Nothing here knows users or items.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from typing import Final
@@ -17,6 +17,7 @@ from simulator.environment.trends import PERCEPTIBLE, Trends, simulate_trends
 from simulator.environment.weather import (
     CONDITIONS,
     UNKNOWN_CONDITION,
+    Climate,
     Weather,
     load_climates,
     no_weather,
@@ -307,17 +308,19 @@ def build_environment(
     taxonomy: Taxonomy,
     *,
     with_weather: bool = True,
+    climates: Mapping[str, Climate] | None = None,
 ) -> Environment:
     """The environment of a world.
 
     Args:
-        cities: keys of ``climates.yaml``, or any names where ``with_weather`` is false.
+        cities: keys of ``climates.yaml`` or of ``climates``, or any names where ``with_weather`` is false.
         country: ISO 3166 two-letter code.
         start: date of day 0.
         days: length of the horizon.
         seed: the world's seed.
         taxonomy: gives the topics.
         with_weather: false for a world whose places have no fitted climate (a log): no signal, no readings.
+        climates: of cities that are not shipped.
 
     Raises:
         ValueError: if there is no city, a city has no climate, or the country or the horizon is refused by
@@ -327,11 +330,11 @@ def build_environment(
         raise ValueError("cities: none given (name at least one)")
     calendar = build_calendar(country, start, days)
     if with_weather:
-        climates = load_climates()
-        unknown = [city for city in cities if city not in climates]
+        known = load_climates() | dict(climates or {})
+        unknown = [city for city in cities if city not in known]
         if unknown:
-            raise ValueError(f"cities: {', '.join(unknown)} (no climate; known are {', '.join(sorted(climates))})")
-        weather = simulate_weather([climates[city] for city in cities], start, days, seed)
+            raise ValueError(f"cities: {', '.join(unknown)} (no climate; known are {', '.join(sorted(known))})")
+        weather = simulate_weather([known[city] for city in cities], start, days, seed)
     else:
         weather = no_weather(len(cities), days)
     topics = taxonomy.topics

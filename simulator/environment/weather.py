@@ -36,6 +36,9 @@ SUN_SHARE: Final = 0.6
 
 _CLIMATES: Final = Path(__file__).with_name("climates.yaml")
 _BURN_IN_DAYS: Final = 60
+_MONTHS: Final = 12
+_CURVE: Final = 11
+_CURVES: Final = ("temp_max", "log_range")
 _DRAW_WET, _DRAW_AMOUNT, _DRAW_TEMPERATURE, _DRAW_RANGE, _DRAW_WIND = range(5)
 
 
@@ -61,6 +64,9 @@ class Climate:
         log_range_sd: standard deviation left around it.
         log_wind: mean of ln(wind in m/s), by month.
         log_wind_sd: its standard deviation, by month.
+
+    Raises:
+        ValueError: if a tuple has another length, or a number is impossible.
     """
 
     name: str
@@ -76,6 +82,26 @@ class Climate:
     log_range_sd: float
     log_wind: tuple[float, ...]
     log_wind_sd: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("name: empty; call the city something, since its name keys its draws")
+        for field in fields(self):
+            values = getattr(self, field.name)
+            wanted = _CURVE if field.name in _CURVES else _MONTHS
+            if isinstance(values, tuple) and len(values) != wanted:
+                raise ValueError(f"{field.name}: {len(values)} numbers; give {wanted}")
+        for name in ("wet_after_dry", "wet_after_wet"):
+            if not all(0.0 <= share <= 1.0 for share in getattr(self, name)):
+                raise ValueError(f"{name}: {getattr(self, name)}; probabilities lie in 0..1")
+        for name in ("amount_shape", "amount_scale", "temp_max_sd", "log_wind_sd"):
+            if not all(value > 0.0 for value in getattr(self, name)):
+                raise ValueError(f"{name}: {getattr(self, name)}; all must be above 0")
+        if not -1.0 < self.temp_max_lag < 1.0 or not self.log_range_sd > 0.0:
+            raise ValueError(
+                f"temp_max_lag, log_range_sd: {self.temp_max_lag}, {self.log_range_sd}; a correlation within -1..1 "
+                "and a deviation above 0"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """The parameters as plain lists and numbers, as ``climates.yaml`` holds them."""

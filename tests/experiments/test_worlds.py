@@ -1,12 +1,13 @@
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from experiments.config import GeneratedWorld, LogWorld
+from experiments.config import FittedPurchases, GeneratedWorld, LogWorld
 from experiments.worlds import BuiltWorld, build_world
-from simulator.batches import BUY
+from simulator.batches import BUY, DAY_SECONDS
 from simulator.datasets.interactions import DatasetError
 from simulator.parameters import ContextParameters
 from simulator.recorded import RecordedWorld
@@ -110,3 +111,39 @@ def test_log_history_and_state_end_where_they_should(real: tuple[BuiltWorld, Rec
         assert state.next_time[user] == recorded.log.time[coming & (recorded.log.user == user)].min()
     gone = np.setdiff1d(np.arange(len(state.next_time)), recorded.log.user[coming])
     assert (state.next_time[gone] > 40 * 86_400).all()
+
+
+def test_a_fitted_world_goes_on_where_the_log_ends(online_retail: Path) -> None:
+    """With fitted purchases history and items are the log's up to the day; from then on visits are drawn, also later.
+
+    The same seed draws the same visits, and a horizon may reach beyond the log.
+    """
+    fitted = LogWorld(
+        kind="log",
+        dataset="online_retail",
+        path=online_retail,
+        purchases=FittedPurchases(kind="fitted", from_day=274, days=150),
+    )
+    recorded = LogWorld(kind="log", dataset="online_retail", path=online_retail)
+    span: dict[str, Any] = {"start": None, "scenario": "item", "slots": 5}
+    drawn, again, other = (build_world(fitted, days=420, seed=seed, **span) for seed in (3, 3, 4))
+    log = build_world(recorded, days=370, seed=3, **span).recorded
+    assert drawn.recorded is not None
+    assert log is not None
+    assert len(drawn.recorded.log.before(274).time) == len(log.log.before(274).time)
+    assert drawn.world.visits is not None
+    times = [built.world.visits.time for built in (drawn, again, other) if built.world.visits is not None]
+    assert np.array_equal(times[0], times[1])
+    assert not np.array_equal(times[0], times[2])
+    assert (times[0] > 380 * DAY_SECONDS).sum() > 500
+    assert drawn.counts is not None
+    assert drawn.counts["purchases_fitted_to"] == len(drawn.recorded.log.before(274).time)
+
+
+def test_a_fit_beyond_the_log_is_refused(online_retail: Path) -> None:
+    """A day that the log does not reach is named with the days that can be fitted."""
+    config = LogWorld(
+        kind="log", dataset="online_retail", path=online_retail, purchases=FittedPurchases(kind="fitted", from_day=500)
+    )
+    with pytest.raises(DatasetError, match=r"from_day: 500 .*60\.\.374"):
+        build_world(config, start=None, days=None, scenario="item", slots=5, seed=1)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numba import njit
 from scipy import stats
 
@@ -15,6 +17,7 @@ from simulator.arrivals import (
     RecordedTraffic,
     ReturnConstants,
     drifted,
+    kicked,
     load_profiles,
     return_constants,
     traffic_of,
@@ -301,3 +304,86 @@ def test_a_blank_state_has_a_first_candidate(world: World) -> None:
     state: Any = new_state(world.users, world.catalog.items, 0.25)
     DrawnVisits(world).open(state, 0)
     assert (state.visit >= 0).all()
+
+
+EXCITED = {**LOYAL, "excitation": 3.0, "excitation_hours": 4.0}
+
+
+def gaps_of(world: World) -> Ints:
+    """Seconds between visits of the same user."""
+    row, visit, time, _ = visits_of(world, 0.0)
+    order = np.lexsort((visit, row))
+    same = np.diff(row[order]) == 0
+    return np.asarray(np.diff(time[order])[same])
+
+
+@njit
+def _kicked(state: State, row: int, time: int, c: ReturnConstants) -> float:
+    return kicked(state, row, time, c)
+
+
+def test_a_visit_calls_for_another(make_world: Callable[..., World]) -> None:
+    """Self-excitation makes visits more, and more of them soon after another; without it nothing changes.
+
+    The expected kick of a user with one visit a day or so is small against the day, so most gaps stay long.
+    """
+    plain, excited, none = (
+        make_world({"returning": behaviour, "population": {"visits_per_day": 0.5}}, users=800, items=50)
+        for behaviour in (LOYAL, EXCITED, {**LOYAL, "excitation": 0.0, "excitation_hours": 1.0})
+    )
+    soon = 6 * 3600
+    gaps, kicked_gaps = gaps_of(plain), gaps_of(excited)
+    assert len(kicked_gaps) > 1.1 * len(gaps)
+    assert (kicked_gaps < soon).mean() > 1.5 * (gaps < soon).mean()
+    for one, other in zip(visits_of(plain, 1.0)[:3], visits_of(none, 1.0)[:3], strict=True):
+        assert np.array_equal(one, other)
+
+
+@given(st.floats(0.0, 20.0), st.floats(0.1, 100.0), st.integers(0, 10**7))
+def test_the_kick_decays_and_is_bounded(world: World, excitation: float, hours: float, later: int) -> None:
+    """Right after a visit the kick is 1 + excitation, never more and never below 1, and it falls with time."""
+    c = return_constants(world)._replace(excitation=excitation, excitation_seconds=hours * 3600)
+    state = new_state(1, 4, 0.25)
+    assert _kicked(state, 0, 0, c) == pytest.approx(1.0 + excitation)
+    now, then = _kicked(state, 0, later, c), _kicked(state, 0, later + 3600, c)
+    assert 1.0 <= then <= now <= 1.0 + excitation
+
+
+def test_the_bound_holds_at_the_busiest_moment(make_world: Callable[..., World]) -> None:
+    """Users whose intensity is at its bound all the time come at every candidate, and as often as that intensity says.
+
+    With a kick that does not decay and profiles that are flat at their peak. A bound that is too high would thin
+    candidates; one that is too low would cut the rate.
+    """
+    world = make_world(
+        {"returning": {**LOYAL, "excitation": 4.0, "excitation_hours": 1e9}, "population": {"visits_per_day": 0.02}},
+        users=400,
+        items=50,
+    )
+    traffic = DrawnVisits(world)
+    traffic._intensity = np.full_like(traffic._intensity, traffic._peak)
+    state = opening_state(world, 0)
+    state.visit[:], state.satisfaction_time[:] = 0, 0
+    rows = np.arange(world.users)
+    traffic.close_visits(state, rows, np.zeros(world.users, np.int64))
+    came = state.next_time < NEVER
+    skipped = state.visit[came] - 1
+    assert came.sum() > 100
+    assert (skipped == 0).mean() > 0.95  # the others lie within half an hour of the visit
+    expected = 1.0 - np.exp(-world.population.visit_rate * traffic._peak * 5.0 * world.days)
+    assert abs(came.sum() - expected.sum()) < 4 * np.sqrt((expected * (1 - expected)).sum())
+
+
+def test_excited_candidates_are_common_to_all_arms(make_world: Callable[..., World]) -> None:
+    """With self-excitation too, visits made under delight and under dismay have one id and one time in both."""
+    returning = {"sensitivity": 3.0, "churn_base": -60.0, "excitation": 2.0}
+    world = make_world({"returning": returning})
+    times: dict[tuple[int, int], int] = {}
+    counts = []
+    for value in (5.0, 0.0):
+        row, visit, time, _ = visits_of(world, value)
+        counts.append(len(row))
+        for key, when in zip(zip(row.tolist(), visit.tolist(), strict=True), time.tolist(), strict=True):
+            assert times.setdefault(key, when) == when
+    assert len(times) < sum(counts)
+    assert counts[0] > counts[1]

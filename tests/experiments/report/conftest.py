@@ -719,3 +719,73 @@ def comparison(run_of: Any) -> dict[str, Any]:
 def sweep() -> dict[str, Any]:
     """A sweep over a number and a list, with two seeds."""
     return copy.deepcopy(SWEEP)
+
+
+def _row(name: str, distance: float, floor: float, shown: dict[str, Any], note: str = "") -> dict[str, Any]:
+    """A row of a scorecard."""
+    return {
+        "name": name,
+        "title": f"The {name}",
+        "measure": "JS" if shown["kind"] == "shares" else "KS",
+        "distance": distance,
+        "floor": floor,
+        "floor_high": 1.5 * floor,
+        "floor_from": "halves of the real users",
+        "times": 100,
+        "ratio": distance / floor,
+        "within_noise": distance <= 1.5 * floor,
+        "note": note,
+        "shown": shown,
+    }
+
+
+@pytest.fixture
+def realism() -> dict[str, Any]:
+    """A realism scorecard of a log."""
+    shares: dict[str, Any] = {"kind": "shares", "labels": ["a", "b", "c"], "unit": "", "of": 90}
+    shares |= {"real": [0.7, 0.2, 0.1], "simulated": [0.5, 0.3, 0.2]}
+    values = {
+        "kind": "quantiles",
+        "labels": ["50%", "90%"],
+        "unit": "days",
+        "real": [2.0, 9.0],
+        "simulated": [2.5, 9.5],
+    }
+    curve = {"predicted": [0.1, 0.3], "observed": [0.12, 0.25]}
+    return {
+        "schema": 1,
+        "name": "shop",
+        "kind": "log",
+        "seed": 7,
+        "times": 100,
+        "fitted": ["2010-12-01", "2011-08-31"],
+        "scored": ["2011-09-01", "2011-12-09"],
+        "from_day": 274,
+        "plays_the_log": True,
+        "against": "purchases",
+        "rows": [
+            _row("gap", 0.04, 0.04, values),
+            _row("hour", 0.3, 0.05, shares, "of the shop"),
+            _row("day", 0.1, 0.02, shares),
+        ],
+        "worst": ["hour", "day"],
+        "totals": [{"title": "Visits", "real": 6997.0, "simulated": 5265.0, "ratio": 0.7524}],
+        "two_sample": {
+            "auc": 0.764,
+            "ci": [0.751, 0.777],
+            "real_halves": 0.516,
+            "real_halves_highest": 0.526,
+            "days_before": 0.821,
+            "features": [{"title": "visits", "weight": 0.7}, {"title": "hour", "weight": 0.3}],
+        },
+        "calibration": [
+            {"arm": "a", "policy": "p", "reading": "shown", "error": None, "why_not": "the policy does not say"},
+            {"arm": "b", "policy": "q", "reading": "shown", "error": 0.031, "noise": 0.001, "noise_high": 0.002,
+             "impressions": 12000, "why_not": "", **curve},
+        ],
+        "without_counterpart": [
+            {"title": "Pages", "why": "a sales log has none"},
+            {"title": "Gap", "why": "no public count", "quantiles": [1, 2, 3, 4, 5, 6, 7], "unit": "days"},
+            {"title": "Zipf", "why": "no public count", "value": 0.98765},
+        ],
+    }  # fmt: skip

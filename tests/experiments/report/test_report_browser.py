@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from experiments.report import render_evaluation
 from experiments.report.comparison_report import render_comparison
+from experiments.report.realism import render_realism
 from experiments.report.sweep_report import render_sweep
 
 CHROMIUM = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
@@ -322,14 +323,23 @@ def test_paper_is_light_and_unfolded(visit: Any, whole: Any, shown: Any) -> None
     assert page.pdf()[:5] == b"%PDF-"
 
 
-@pytest.mark.parametrize("kind", ["comparison", "sweep"])
+@pytest.mark.parametrize("kind", ["comparison", "sweep", "realism"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_comparisons_and_sweeps_are_pages_like_any_other(
-    visit: Any, comparison: dict[str, Any], sweep: dict[str, Any], kind: str, scheme: str
+    visit: Any, request: pytest.FixtureRequest, manifest: dict[str, Any], kind: str, scheme: str
 ) -> None:
     """Their figures have marks, what is chosen is drawn, texts can be read, and a phone is wide enough."""
-    page = visit(render_comparison(comparison) if kind == "comparison" else render_sweep(sweep), PHONE, scheme)
+    found = request.getfixturevalue(kind)
+    renders = {
+        "comparison": render_comparison,
+        "sweep": render_sweep,
+        "realism": lambda scorecard: render_realism(scorecard, manifest),
+    }
+    page = visit(renders[kind](found), PHONE, scheme)
     unfold(page)
+    boxes = page.locator("[data-chart]").all()
+    assert boxes
+    assert all(box.locator(MARKS).count() > 1 for box in boxes)
     for choice in page.locator("select").all():
         box = page.locator(f"#{choice.get_attribute('data-for')}")
         first = box.locator("svg").first.inner_html()

@@ -267,3 +267,40 @@ def test_bad_series_are_refused() -> None:
         simulate_weather([seattle, seattle], START, 3, 0)
     with pytest.raises(ValueError, match="at least 1"):
         simulate_weather([seattle], START, 0, 0)
+
+
+def test_three_years_foretell_the_fourth_as_well_as_years_foretell_each_other(
+    city: tuple[pl.DataFrame, Climate],
+) -> None:
+    """Fitted on 2012-14, wet share, spells and autocorrelation are as near to 2015 as real years are to one another.
+
+    Simulated are the means of sixty years; the spread is the largest gap between any two of the four real years. Day
+    to day, autocorrelation is that of temperatures without their season and that of rain against no rain.
+    """
+    rows, climate = city
+
+    def figures(rain: np.ndarray, high: np.ndarray) -> np.ndarray:
+        wet = (rain >= WET_MM).astype(float)
+        return np.array([*year_figures(rain, high), np.corrcoef(wet[:-1], wet[1:])[0, 1]])
+
+    by_year = [rows.filter(pl.col("date").dt.year() == year) for year in range(2012, 2016)]
+    real = np.array([figures(y["precipitation"].to_numpy(), y["temp_max"].to_numpy()) for y in by_year])
+    worlds = [simulate_weather([climate], START, 365, seed) for seed in range(60)]
+    simulated = np.mean([figures(w.precipitation[0], w.temp_max[0]) for w in worlds], axis=0)
+    spread = real.max(axis=0) - real.min(axis=0)
+    assert np.all(np.abs(simulated - real[3]) <= spread)
+
+
+def test_climates_hold_possible_numbers() -> None:
+    """A climate without a name, with a month missing, or with impossible numbers is refused by the field's name."""
+    seattle = load_climates()["seattle"]
+    for change, part in (
+        ({"name": ""}, "name: empty"),
+        ({"log_wind": (1.0,) * 11}, "log_wind: 11 numbers; give 12"),
+        ({"temp_max": (1.0,) * 12}, "temp_max: 12 numbers; give 11"),
+        ({"wet_after_dry": (-0.1,) * 12}, "wet_after_dry"),
+        ({"amount_shape": (0.0,) * 12}, "amount_shape"),
+        ({"temp_max_lag": 1.0}, "temp_max_lag"),
+    ):
+        with pytest.raises(ValueError, match=part):
+            replace(seattle, **change)
