@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from simulator.batches import BUY, DAY_SECONDS, Ints
+from simulator.compiled import inlined, kernel
 from simulator.parameters import IntentParameters
 from simulator.state import HISTORY_LENGTH, INTENTS, State
 from simulator.streams import mix, to_unit
@@ -25,7 +25,7 @@ def intent_constants(parameters: IntentParameters, key: np.uint64) -> IntentCons
     return IntentConstants(key, parameters.recent_days * DAY_SECONDS, parameters.context_half)
 
 
-@njit(inline="always", cache=True)
+@inlined
 def contextual_need(users: Users, needs: Needs, row: int, city: int, day: int, category: int) -> float:
     """How much today's context calls for ``category`` in this user's eyes, 0 or more."""
     return needs.audience[users.segment[row], category] * (
@@ -35,14 +35,14 @@ def contextual_need(users: Users, needs: Needs, row: int, city: int, day: int, c
     )
 
 
-@njit(inline="always", cache=True)
+@inlined
 def _recent_weight(state: State, row: int, slot: int, time: int, recent_seconds: float) -> float:
     if state.event_item[row, slot] < 0 or state.event_kind[row, slot] == BUY:
         return 0.0  # what was bought is no longer looked for
     return np.exp((state.event_time[row, slot] - time) / recent_seconds)
 
 
-@njit(cache=True)
+@kernel
 def draw_intents(
     users: Users,
     items: Items,
