@@ -1,6 +1,7 @@
 """Ranking once a visit and serving it page by page, and the compiled selections that rankings are made with."""
 
 from abc import abstractmethod
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,10 @@ from numba import njit
 
 from policies.registry import RegisteredPolicy
 from simulator.batches import NO_ITEM, UTILITY, Candidates, Floats, Ints, Ints32, Requests
+from simulator.compiled import inlined, kernel
 from simulator.snapshots import Arrays
+
+_BINS: Final = 256
 
 
 class VisitRanking(RegisteredPolicy):
@@ -44,15 +48,14 @@ class VisitRanking(RegisteredPolicy):
         return Candidates(items, self._scores[requests.row, begin:], channel)
 
 
-@njit(cache=True)
-def select_top(
+@inlined
+def _insert_all(
     pool: Ints32,
     score: npt.NDArray[np.float64],
     size: int,
     out_items: Ints32,
     out_scores: npt.NDArray[np.float64],
 ) -> None:
-    """Write the best of the first ``size`` pool entries, descending, ties by lower item index; the rest is padding."""
     width = len(out_items)
     kept = 0
     for n in range(size):
@@ -76,7 +79,58 @@ def select_top(
         out_scores[k] = -np.inf
 
 
-@njit(cache=True)
+@njit(forceinline=True, error_model="numpy", fastmath={"nnan", "nsz"}, cache=True)
+def _extent(score: npt.NDArray[np.float64], size: int) -> tuple[float, float]:
+    # Vectorised, which takes leave to forget that a score could be no number.
+    low = high = score[0]
+    for n in range(size):
+        low = min(low, score[n])
+        high = max(high, score[n])
+    return low, high
+
+
+@kernel
+def select_top(
+    pool: Ints32,
+    score: npt.NDArray[np.float64],
+    size: int,
+    out_items: Ints32,
+    out_scores: npt.NDArray[np.float64],
+) -> None:
+    """Write the best of the first ``size`` pool entries, descending, ties by lower item index; the rest is padding.
+
+    From a pool much larger than what is wanted, those that cannot be among the best are dropped first: scores are
+    counted in bins of equal width, and the lowest bins go. Inserting all of them would cost more than anything else.
+    """
+    width = len(out_items)
+    if size < 2 * width:
+        _insert_all(pool, score, size, out_items, out_scores)
+        return
+    low, high = _extent(score, size)
+    scale = (_BINS - 1) / (high - low)
+    if not 0.0 < scale < np.inf:  # all alike, or some infinite
+        _insert_all(pool, score, size, out_items, out_scores)
+        return
+    bin_of = np.empty(size, np.uint8)
+    for n in range(size):
+        bin_of[n] = np.uint8((score[n] - low) * scale)
+    count = np.zeros(_BINS, np.int64)
+    for n in range(size):
+        count[bin_of[n]] += 1
+    least = _BINS
+    better = 0
+    while better < width:
+        least -= 1
+        better += count[least]
+    some, own = np.empty(better + 1, np.int32), np.empty(better + 1)
+    kept = 0
+    for n in range(size):
+        some[kept], own[kept] = pool[n], score[n]
+        kept += bin_of[n] >= least
+    _insert_all(some, own, kept, out_items, out_scores)
+
+
+@kernel
 def rank_pool(
     pool: Ints32,
     score: npt.NDArray[np.float64],
