@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from policies.examples import Examples
-from policies.ranking import select_top
+from policies.ranking import SelectionRoom, select_top_in, selection_room
 from simulator.batches import BUY, CART, DAY_SECONDS, Floats, Ints, Ints32, ObservedHistory, ObservedUsers, Requests
-from simulator.compiled import inlined, kernel
+from simulator.compiled import bare_kernel, inlined, kernel
 from simulator.state import HISTORY_LENGTH, SHOWN_LENGTH
 
 FEATURES: Final = (
@@ -108,7 +108,7 @@ def take_in(item: np.uint64, size: int, s: Scratch) -> int:
     return size
 
 
-@kernel
+@bare_kernel
 def gather(
     event_item: Ints32,
     event_kind: npt.NDArray[np.int8],
@@ -146,7 +146,7 @@ def gather(
     return size, total
 
 
-@kernel
+@bare_kernel
 def widen(event_item: Ints32, size: int, t: Tables, s: Scratch) -> int:
     """Put the best items of the categories met and the best of all into the pool; returns its size then."""
     for n in range(len(event_item)):
@@ -164,7 +164,7 @@ def widen(event_item: Ints32, size: int, t: Tables, s: Scratch) -> int:
     return size
 
 
-@kernel
+@bare_kernel
 def release(event_item: Ints32, shown_item: Ints32, size: int, t: Tables, s: Scratch) -> None:
     """Zero what ``gather`` and ``widen`` touched."""
     for n in range(size):
@@ -280,7 +280,7 @@ def logged_features(examples: Examples, users: ObservedUsers, tables: Tables) ->
     return out
 
 
-@kernel
+@bare_kernel
 def _rank_requests(
     row: Ints,
     time: Ints,
@@ -299,13 +299,14 @@ def _rank_requests(
     items: Ints32,
     scores: Floats,
     features: npt.NDArray[np.float32],
+    s: Scratch,
+    room: SelectionRoom,
+    score: Floats,
+    near: Floats,
+    profile: Floats,
+    x: Floats,
+    departments: int,
 ) -> None:
-    s = new_scratch(len(t.category), len(t.department))
-    x = np.empty(NF)
-    score = np.empty(len(t.category))
-    departments = t.department.max() + 1
-    near = np.empty((2, len(t.department)))
-    profile = np.empty(len(t.department))
     keep = features.shape[1] > 0
     for n in range(len(row)):
         r = row[n]
@@ -338,7 +339,7 @@ def _rank_requests(
             value += weight[5] * s.item[item, SHOWN]
             value += weight[6] * s.bought[category]
             score[m] = value + profile[category]
-        select_top(s.pool, score, size, items[n], scores[n])
+        select_top_in(room, s.pool, score, size, items[n], scores[n])
         if keep:
             for k in range(items.shape[1]):
                 if items[n, k] >= 0:
@@ -379,6 +380,7 @@ def rank_requests(
     """
     history: ObservedHistory = requests.history
     users = requests.users
+    size, categories = len(tables.category), len(tables.department)
     items = np.empty((len(requests), width), np.int32)
     scores = np.empty((len(requests), width))
     features = np.zeros((len(requests), width if keep_features else 0, NF), np.float32)
@@ -400,5 +402,12 @@ def rank_requests(
         items,
         scores,
         features,
+        new_scratch(size, categories),
+        selection_room(size),
+        np.empty(size),
+        np.empty((2, categories)),
+        np.empty(categories),
+        np.empty(NF),
+        int(tables.department.max()) + 1,
     )
     return items, scores, features

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from simulator.batches import DAY_SECONDS, Floats, Ints
-from simulator.compiled import inlined, kernel
+from simulator.compiled import bare_kernel, inlined
 from simulator.environment.calendar import busiest_day
 from simulator.parameters import ResponseParameters, ReturnParameters
 from simulator.state import NEVER, State
@@ -88,13 +88,13 @@ def _judge(users: Users, state: State, row: int, time: int, c: ReturnConstants) 
         state.present[row] = False
 
 
-@kernel
+@bare_kernel
 def _judge_all(users: Users, state: State, row: Ints, time: Ints, c: ReturnConstants) -> None:
     for n in range(len(row)):
         _judge(users, state, row[n], time[n], c)
 
 
-@kernel
+@bare_kernel
 def _thin(
     users: Users,
     state: State,

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, Ints, Ints32, Responses
-from simulator.compiled import inlined, kernel
+from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, Bools, Floats, Ints, Ints32, Responses
+from simulator.compiled import bare_kernel, inlined, kernel
 from simulator.intent import contextual_need
 from simulator.parameters import FeedParameters, ResponseParameters
 from simulator.state import (
@@ -80,7 +80,7 @@ class Reading(NamedTuple):
         gist: what is remembered of having read it, uint64 [requests, slots]; 0 where there is none.
     """
 
-    bonus: npt.NDArray[np.float64]
+    bonus: Floats
     gist: npt.NDArray[np.uint64]
 
 
@@ -220,7 +220,7 @@ def item_logit(users: Users, items: Items, state: State, row: int, item: int, c:
 @kernel
 def click_logits(
     users: Users, items: Items, needs: Needs, state: State, row: Ints, time: Ints, c: ResponseConstants
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """Click logit, given examination, of every item for each row: the truth, float64 [rows, items]."""
     out = np.empty((len(row), len(items.category)))
     shared = np.empty(needs.audience.shape[1])
@@ -237,7 +237,7 @@ def click_logits(
     return out
 
 
-@kernel
+@bare_kernel
 def _respond(
     users: Users,
     items: Items,
@@ -250,23 +250,23 @@ def _respond(
     slates: Ints32,
     reading: Reading,
     c: ResponseConstants,
-    shown: npt.NDArray[np.bool_],
-    novel: npt.NDArray[np.bool_],
-    clicked: npt.NDArray[np.bool_],
-    carted: npt.NDArray[np.bool_],
-    bought: npt.NDArray[np.bool_],
+    shown: Bools,
+    novel: Bools,
+    clicked: Bools,
+    carted: Bools,
+    bought: Bools,
     views: Ints,
-    value: npt.NDArray[np.float64],
-    refunded: npt.NDArray[np.float64],
-    leaves: npt.NDArray[np.bool_],
+    value: Floats,
+    refunded: Floats,
+    leaves: Bools,
+    examine: Floats,
+    seen: Bools,
+    purchases: Ints,
 ) -> None:
     slots = slates.shape[1]
-    examine = np.empty(slots)
     for position in range(slots):
         examine[position] = (1.0 + position) ** -c.examination_decay
     explained = reading.bonus.size > 0
-    seen = np.zeros(slots, np.bool_)
-    purchases = np.empty(HISTORY_LENGTH, np.int64)
     for n in range(len(row)):
         r = row[n]
         purchased = find_purchases(state, r, purchases)
@@ -361,18 +361,9 @@ def respond(
         reading: of the explanations shown with them, if any are.
     """
     shape = slates.shape
-    answer = Responses(
-        shown=np.zeros(shape, np.bool_),
-        novel=np.zeros(shape, np.bool_),
-        clicked=np.zeros(shape, np.bool_),
-        carted=np.zeros(shape, np.bool_),
-        bought=np.zeros(shape, np.bool_),
-        views=np.zeros(shape, np.int64),
-        value=np.zeros(shape),
-        refunded=np.zeros(shape),
-        leaves=np.zeros(shape[0], np.bool_),
-    )
-    a = answer
+    shown, novel, clicked, carted, bought = np.zeros((5, *shape), np.bool_)
+    value, refunded = np.zeros((2, *shape))
+    views, leaves = np.zeros(shape, np.int64), np.zeros(len(slates), np.bool_)
     _respond(
         users,
         items,
@@ -385,14 +376,17 @@ def respond(
         slates,
         reading,
         constants,
-        a.shown,
-        a.novel,
-        a.clicked,
-        a.carted,
-        a.bought,
-        a.views,
-        a.value,
-        a.refunded,
-        a.leaves,
+        shown,
+        novel,
+        clicked,
+        carted,
+        bought,
+        views,
+        value,
+        refunded,
+        leaves,
+        np.empty(shape[1]),
+        np.empty(shape[1], np.bool_),
+        np.empty(HISTORY_LENGTH, np.int64),
     )
-    return answer
+    return Responses(shown, novel, clicked, carted, bought, views, value, refunded, leaves)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simulator.batches import NO_ITEM, Floats, Ints, Ints32, ObservedHistory, read_only
-from simulator.compiled import inlined, kernel
+from simulator.compiled import bare_kernel, inlined
 
 HISTORY_LENGTH: Final = 64
 SHOWN_LENGTH: Final = 64
@@ -137,14 +137,14 @@ def write_read(state: State, row: int, gist: np.uint64) -> None:
     state.read_count[row] += 1
 
 
-@kernel
+@bare_kernel
 def write_all_shown(state: State, row: Ints, item: Ints32) -> None:
     """Append items that were shown and not clicked, in the order given."""
     for n in range(len(row)):
         write_shown(state, row[n], item[n])
 
 
-@kernel
+@bare_kernel
 def write_events(state: State, row: Ints, item: Ints32, kind: npt.NDArray[np.int8], time: Ints) -> None:
     """Append interactions in the order given: a recorded history becomes a state."""
     for n in range(len(row)):
