@@ -7,6 +7,7 @@ traffic and replaying a real log differ in which world is built, and in nothing 
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -130,16 +131,17 @@ def _run(
         }
         with clock.stage("fit"):
             needed = arms_to_play(config, variants, shards_of, len(shards), attempt)
-            fitted = ground.policies(needed, lambda arms: fit_policies(arms, log, built.world, config.seed, progress))
+            fit = partial(fit_policies, log=log, world=built.world, seed=config.seed, progress=progress)
+            fitted = ground.policies(needed, fit)
             fitted |= {arm: make_policy(config.arms[arm], config.seed) for arm in config.arms.keys() - needed.keys()}
         served: dict[str, ServedArm] = {}
         if config.serving is not None:
             with clock.stage("serving"):
                 served = serve_arms(config, built.world, fitted, log, phases, pool, progress)
         with clock.stage("warm-up"):
-            warmups = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress, attempt)
+            warmups, state = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress, attempt)
+        del log, fit, shards  # with many users every copy of what they did counts
         with clock.stage("arms"):
-            state = join_states([warmup.state for warmup in warmups])
             tasks = largest_first(
                 task
                 for variant in variants
@@ -147,6 +149,7 @@ def _run(
                     config, variant, shards_of[variant.name], built, fitted, served, arm_of_row, state, phases
                 )
             )
+            del state
             if workers > 1:  # as for the history: compile once
                 for task in {
                     task.arm: task for task in tasks if task.world.users and task.assigned_arm in needed
@@ -227,8 +230,12 @@ def warm_up(
     pool: Pool,
     progress: Progress,
     attempt: Attempt,
-) -> list[WarmupResult]:
-    """Play the warm-up of every shard under the control policy."""
+) -> tuple[list[WarmupResult], State]:
+    """Play the warm-up of every shard under the control policy.
+
+    Returns:
+        What the shards left, without their states; and the state of all users on the experiment's first morning.
+    """
     policy = fitted[config.control_name]
     tasks = [
         WarmupTask(built.world.take(rows), state, policy, arm_of_row[rows], phases, attempt.piece("warmup", n))
@@ -237,7 +244,10 @@ def warm_up(
     days = phases.experiment_start - phases.warmup_start
     with progress.stage("warming up", max(days * len(tasks), 1)) as stage:
         found = days_found([task.piece for task in tasks], phases.warmup_start, stage)
-        return pool.map(play_warmup, tasks, stage.advance, found)
+        parts = pool.map(play_warmup, tasks, stage.advance, found)
+    state = join_states([part.state for part in parts])
+    nobody = take_state(state, np.zeros(0, np.int64))
+    return [replace(part, state=nobody) for part in parts], state
 
 
 def cut_variant(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from policies.features import NF, Tables, fill, gather, new_scratch, release
 from simulator.batches import (
@@ -24,9 +23,10 @@ from simulator.batches import (
     ObservedCatalog,
     Requests,
 )
+from simulator.compiled import kernel
 
 
-@njit(cache=True)
+@kernel
 def lay_out(
     utility: Ints32,
     cognitive: Ints32,
@@ -155,7 +155,7 @@ def order_rates(log: InteractionLog, catalog: ObservedCatalog, prior: float) -> 
     return (orders + prior * mean) / (clicks + prior)
 
 
-@njit(cache=True)
+@kernel
 def _score_items(
     row: Ints,
     time: Ints,

@@ -3,7 +3,6 @@
 from typing import Annotated, ClassVar
 
 import numpy as np
-from numba import njit
 from pydantic import Field
 
 from policies.registry import RegisteredPolicy, register_policy
@@ -19,6 +18,7 @@ from simulator.batches import (
     ObservedUsers,
     Requests,
 )
+from simulator.compiled import kernel
 from simulator.environment.context import ObservedContext
 from simulator.parameters import Parameters
 from simulator.streams import mix, stream_key, to_unit
@@ -30,7 +30,7 @@ class ExploringLoggerParams(Parameters):
     explore: Annotated[float, Field(gt=0, le=1, description="share of places filled uniformly at random")] = 0.5
 
 
-@njit(cache=True)
+@kernel
 def draw_exploring(
     key: np.uint64,
     user: Ints,

@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from policies.examples import Examples
-from policies.ranking import select_top
+from policies.ranking import SelectionRoom, select_top_in, selection_room
 from simulator.batches import BUY, CART, DAY_SECONDS, Floats, Ints, Ints32, ObservedHistory, ObservedUsers, Requests
+from simulator.compiled import bare_kernel, inlined, kernel
 from simulator.state import HISTORY_LENGTH, SHOWN_LENGTH
 
 FEATURES: Final = (
@@ -58,34 +58,57 @@ class Tables(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Working memory of one kernel call; all zero between visits."""
+    """Working memory of one kernel call; all zero between visits.
 
-    similar: Floats
-    own: Floats
-    shown: Floats
+    Attributes:
+        item: what is known of each item, one cache line for two: float64 [items, 4], columns SIMILAR, OWN and SHOWN.
+        marked: which items are in the pool, bool [items].
+        pool: those items, int32 [items + 1]; the last place is never read.
+        category, department, bought: float64 [categories].
+        widened: categories whose best items are in the pool, bool [categories].
+    """
+
+    item: Floats
     marked: npt.NDArray[np.bool_]
     pool: Ints32
     category: Floats
     department: Floats
     bought: Floats
+    widened: npt.NDArray[np.bool_]
 
 
-@njit(cache=True)
+SIMILAR: Final = 0
+OWN: Final = 1
+SHOWN: Final = 2
+
+
+@kernel
 def new_scratch(items: int, categories: int) -> Scratch:
     """Zeroed working memory."""
     return Scratch(
-        np.zeros(items),
-        np.zeros(items),
-        np.zeros(items),
+        np.zeros((items, 4)),
         np.zeros(items, np.bool_),
-        np.empty(items, np.int32),
+        np.empty(items + 1, np.int32),
         np.zeros(categories),
         np.zeros(categories),
         np.zeros(categories),
+        np.zeros(categories, np.bool_),
     )
 
 
-@njit(cache=True)
+@inlined
+def take_in(item: np.uint64, size: int, s: Scratch) -> int:
+    """Put an item into the pool of ``size`` items, unless it is there; returns the size then.
+
+    Without a branch, which would be mispredicted at every other item.
+    """
+    s.pool[size] = item
+    size += not s.marked[item]
+    s.marked[item] = True
+    return size
+
+
+@bare_kernel
 def gather(
     event_item: Ints32,
     event_kind: npt.NDArray[np.int8],
@@ -99,72 +122,85 @@ def gather(
     size = 0
     total = _SHRINK
     for n in range(len(event_item)):
-        item = event_item[n]
-        if item < 0:
+        if event_item[n] < 0:
             continue
+        item = np.uint64(event_item[n])  # unsigned, here and below: no index counts from the end
         age = max(time - event_time[n], 0) / DAY_SECONDS
         kind = event_kind[n]
         weight = (4.0 if kind == BUY else (2.0 if kind == CART else 1.0)) * 0.5 ** (age / t.half_life)
         total += weight
-        category = t.category[item]
+        category = np.uint64(t.category[item])
         s.category[category] += weight
-        s.department[t.department[category]] += weight
+        s.department[np.uint64(t.department[category])] += weight
         if kind == BUY:
             s.bought[category] += 0.5 ** (age / 14.0)
-        s.own[item] += weight
-        if not s.marked[item]:
-            s.marked[item] = True
-            s.pool[size] = item
-            size += 1
+        s.item[item, OWN] += weight
+        size = take_in(item, size, s)
         for k in range(t.neighbour.shape[1]):
-            other = t.neighbour[item, k]
-            s.similar[other] += weight * t.similarity[item, k]
-            if not s.marked[other]:
-                s.marked[other] = True
-                s.pool[size] = other
-                size += 1
+            other = np.uint64(t.neighbour[item, k])
+            s.item[other, SIMILAR] += weight * t.similarity[item, k]
+            size = take_in(other, size, s)
     for n in range(len(shown_item)):
         if shown_item[n] >= 0:
-            s.shown[shown_item[n]] += 1.0
+            s.item[np.uint64(shown_item[n]), SHOWN] += 1.0
     return size, total
 
 
-@njit(cache=True)
+@bare_kernel
+def widen(event_item: Ints32, size: int, t: Tables, s: Scratch) -> int:
+    """Put the best items of the categories met and the best of all into the pool; returns its size then."""
+    for n in range(len(event_item)):
+        if event_item[n] < 0:
+            continue
+        category = np.uint64(t.category[np.uint64(event_item[n])])
+        if s.widened[category]:
+            continue
+        s.widened[category] = True
+        for k in range(t.category_top.shape[1]):
+            if t.category_top[category, k] >= 0:
+                size = take_in(np.uint64(t.category_top[category, k]), size, s)
+    for n in range(len(t.global_top)):
+        size = take_in(np.uint64(t.global_top[n]), size, s)
+    return size
+
+
+@bare_kernel
 def release(event_item: Ints32, shown_item: Ints32, size: int, t: Tables, s: Scratch) -> None:
-    """Zero what ``gather`` (and the widening of the pool) touched."""
+    """Zero what ``gather`` and ``widen`` touched."""
     for n in range(size):
-        item = s.pool[n]
-        s.similar[item] = 0.0
-        s.own[item] = 0.0
+        item = np.uint64(s.pool[n])
+        s.item[item, SIMILAR] = 0.0
+        s.item[item, OWN] = 0.0
         s.marked[item] = False
     for n in range(len(event_item)):
         if event_item[n] >= 0:
-            category = t.category[event_item[n]]
+            category = np.uint64(t.category[np.uint64(event_item[n])])
             s.category[category] = 0.0
             s.bought[category] = 0.0
-            s.department[t.department[category]] = 0.0
+            s.widened[category] = False
+            s.department[np.uint64(t.department[category])] = 0.0
     for n in range(len(shown_item)):
         if shown_item[n] >= 0:
-            s.shown[shown_item[n]] = 0.0
+            s.item[np.uint64(shown_item[n]), SHOWN] = 0.0
 
 
-@njit(inline="always", cache=True)
+@inlined
 def fill(
     item: int, total: float, gender: int, age_band: int, household: int, t: Tables, s: Scratch, out: Floats
 ) -> None:
     """Write the features of one item into ``out[:NF]``; the order is that of FEATURES."""
     category = t.category[item]
-    out[0] = np.sqrt(max(s.similar[item], 0.0) / total)
+    out[0] = np.sqrt(max(s.item[item, SIMILAR], 0.0) / total)
     out[1] = np.sqrt(s.category[category] / total)
     out[2] = np.sqrt(s.department[t.department[category]] / total)
     out[3] = t.appeal[item]
-    out[4] = np.sqrt(s.own[item] / total)
-    out[5] = s.shown[item]
+    out[4] = np.sqrt(s.item[item, OWN] / total)
+    out[5] = s.item[item, SHOWN]
     out[6] = s.bought[category]
     out[7] = t.gender_lift[gender, category] + t.age_lift[age_band, category] + t.household_lift[household, category]
 
 
-@njit(cache=True)
+@kernel
 def _logged_features(
     visit_of: Ints,
     visit_user: Ints,
@@ -244,7 +280,7 @@ def logged_features(examples: Examples, users: ObservedUsers, tables: Tables) ->
     return out
 
 
-@njit(cache=True)
+@bare_kernel
 def _rank_requests(
     row: Ints,
     time: Ints,
@@ -263,43 +299,47 @@ def _rank_requests(
     items: Ints32,
     scores: Floats,
     features: npt.NDArray[np.float32],
+    s: Scratch,
+    room: SelectionRoom,
+    score: Floats,
+    near: Floats,
+    profile: Floats,
+    x: Floats,
+    departments: int,
 ) -> None:
-    s = new_scratch(len(t.category), len(t.department))
-    x = np.empty(NF)
-    score = np.empty(len(t.category))
     keep = features.shape[1] > 0
     for n in range(len(row)):
         r = row[n]
         events, shown = event_item[r], shown_item[r]
         size, total = gather(events, event_kind[r], event_time[r], shown, time[n], t, s)
-        for m in range(len(events)):
-            if events[m] >= 0:
-                category = t.category[events[m]]
-                for k in range(t.category_top.shape[1]):
-                    item = t.category_top[category, k]
-                    if item >= 0 and not s.marked[item]:
-                        s.marked[item] = True
-                        s.pool[size] = item
-                        size += 1
-        for item in t.global_top:
-            if not s.marked[item]:
-                s.marked[item] = True
-                s.pool[size] = item
-                size += 1
+        size = widen(events, size, t, s)
         for k in range(extra.shape[1]):
-            item = extra[n, k]
-            if item >= 0 and not s.marked[item]:
-                s.marked[item] = True
-                s.pool[size] = item
-                size += 1
+            if extra[n, k] >= 0:
+                size = take_in(np.uint64(extra[n, k]), size, s)
         g, a, h = gender[r], age_band[r], household[r]
+        # What ``fill`` says of an item, summed in the same order; what depends on its category alone is said once.
+        for k in range(len(profile)):
+            near[0, k] = weight[1] * np.sqrt(s.category[k] / total)
+            profile[k] = weight[7] * (t.gender_lift[g, k] + t.age_lift[a, k] + t.household_lift[h, k])
+        for k in range(departments):
+            near[1, k] = weight[2] * np.sqrt(s.department[k] / total)
         for m in range(size):
-            fill(s.pool[m], total, g, a, h, t, s, x)
-            value = bonus[bonus_row[n], t.category[s.pool[m]]]
-            for f in range(NF):
-                value += weight[f] * x[f]
-            score[m] = value
-        select_top(s.pool, score, size, items[n], scores[n])
+            score[m] = s.item[np.uint64(s.pool[m]), SIMILAR]
+        for m in range(size):
+            score[m] = weight[0] * np.sqrt(max(score[m], 0.0) / total)
+        for m in range(size):
+            item = np.uint64(s.pool[m])
+            category = np.uint64(t.category[item])
+            value = bonus[bonus_row[n], category] + score[m]
+            value += near[0, category]
+            value += near[1, np.uint64(t.department[category])]
+            value += weight[3] * t.appeal[item]
+            if s.item[item, OWN] > 0.0:  # else the feature is 0, and adds nothing
+                value += weight[4] * np.sqrt(s.item[item, OWN] / total)
+            value += weight[5] * s.item[item, SHOWN]
+            value += weight[6] * s.bought[category]
+            score[m] = value + profile[category]
+        select_top_in(room, s.pool, score, size, items[n], scores[n])
         if keep:
             for k in range(items.shape[1]):
                 if items[n, k] >= 0:
@@ -340,6 +380,7 @@ def rank_requests(
     """
     history: ObservedHistory = requests.history
     users = requests.users
+    size, categories = len(tables.category), len(tables.department)
     items = np.empty((len(requests), width), np.int32)
     scores = np.empty((len(requests), width))
     features = np.zeros((len(requests), width if keep_features else 0, NF), np.float32)
@@ -361,5 +402,12 @@ def rank_requests(
         items,
         scores,
         features,
+        new_scratch(size, categories),
+        selection_room(size),
+        np.empty(size),
+        np.empty((2, categories)),
+        np.empty(categories),
+        np.empty(NF),
+        int(tables.department.max()) + 1,
     )
     return items, scores, features

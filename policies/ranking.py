@@ -1,14 +1,17 @@
 """Ranking once a visit and serving it page by page, and the compiled selections that rankings are made with."""
 
 from abc import abstractmethod
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from policies.registry import RegisteredPolicy
 from simulator.batches import NO_ITEM, UTILITY, Candidates, Floats, Ints, Ints32, Requests
+from simulator.compiled import bare_kernel, inlined, inlined_finite, kernel
 from simulator.snapshots import Arrays
+
+_BINS: Final = 256
 
 
 class VisitRanking(RegisteredPolicy):
@@ -37,22 +40,22 @@ class VisitRanking(RegisteredPolicy):
             self._items = np.full((len(self._items), width), NO_ITEM, dtype=np.int32)
             self._scores = np.zeros((len(self._scores), width))
         if requests.page == 0:
-            self._items[requests.row], self._scores[requests.row] = self.rank(requests, width)
-        begin = requests.page * requests.slots
-        items = self._items[requests.row, begin:]
-        channel = np.full(items.shape, UTILITY, dtype=np.int8)
-        return Candidates(items, self._scores[requests.row, begin:], channel)
+            items, scores = self.rank(requests, width)
+            self._items[requests.row], self._scores[requests.row] = items, scores
+        else:
+            begin = requests.page * requests.slots
+            items, scores = self._items[requests.row, begin:], self._scores[requests.row, begin:]
+        return Candidates(items, scores, np.full(items.shape, UTILITY, dtype=np.int8))
 
 
-@njit(cache=True)
-def select_top(
+@inlined
+def _insert_all(
     pool: Ints32,
-    score: npt.NDArray[np.float64],
+    score: Floats,
     size: int,
     out_items: Ints32,
-    out_scores: npt.NDArray[np.float64],
+    out_scores: Floats,
 ) -> None:
-    """Write the best of the first ``size`` pool entries, descending, ties by lower item index; the rest is padding."""
     width = len(out_items)
     kept = 0
     for n in range(size):
@@ -76,24 +79,92 @@ def select_top(
         out_scores[k] = -np.inf
 
 
-@njit(cache=True)
+@inlined_finite
+def _extent(score: Floats, size: int) -> tuple[float, float]:
+    low = high = score[0]
+    for n in range(size):
+        low = min(low, score[n])
+        high = max(high, score[n])
+    return low, high
+
+
+class SelectionRoom(NamedTuple):
+    """Working memory of ``select_top_in`` for pools of up to so many entries; nothing in it lasts."""
+
+    bin_of: npt.NDArray[np.uint8]
+    filled: Ints
+    item: Ints32
+    score: Floats
+
+
+@kernel
+def selection_room(size: int) -> SelectionRoom:
+    """Room for pools of up to ``size`` entries."""
+    return SelectionRoom(
+        np.empty(size, np.uint8), np.empty(_BINS, np.int64), np.empty(size + 1, np.int32), np.empty(size + 1)
+    )
+
+
+@bare_kernel
+def select_top_in(
+    room: SelectionRoom, pool: Ints32, score: Floats, size: int, out_items: Ints32, out_scores: Floats
+) -> None:
+    """Write the best of the first ``size`` pool entries, descending, ties by lower item index; the rest is padding.
+
+    From a pool much larger than what is wanted, those that cannot be among the best are dropped first: scores are
+    counted in bins of equal width, and the lowest bins go. Inserting all of them would cost more than anything else.
+    """
+    width = len(out_items)
+    if size < 2 * width:
+        _insert_all(pool, score, size, out_items, out_scores)
+        return
+    low, high = _extent(score, size)
+    scale = (_BINS - 1) / (high - low)
+    if not 0.0 < scale < np.inf:  # all alike, or some infinite
+        _insert_all(pool, score, size, out_items, out_scores)
+        return
+    for n in range(size):
+        room.bin_of[n] = np.uint8((score[n] - low) * scale)
+    room.filled[:] = 0
+    for n in range(size):
+        room.filled[room.bin_of[n]] += 1
+    least = _BINS
+    better = 0
+    while better < width:
+        least -= 1
+        better += room.filled[least]
+    kept = 0
+    for n in range(size):
+        room.item[kept], room.score[kept] = pool[n], score[n]
+        kept += room.bin_of[n] >= least
+    _insert_all(room.item, room.score, kept, out_items, out_scores)
+
+
+@kernel
+def select_top(pool: Ints32, score: Floats, size: int, out_items: Ints32, out_scores: Floats) -> None:
+    """``select_top_in`` a room of its own."""
+    select_top_in(selection_room(size), pool, score, size, out_items, out_scores)
+
+
+@kernel
 def rank_pool(
     pool: Ints32,
-    score: npt.NDArray[np.float64],
+    score: Floats,
     row: Ints,
     shown: Ints32,
     discount: float,
     width: int,
-) -> tuple[Ints32, npt.NDArray[np.float64]]:
+) -> tuple[Ints32, Floats]:
     """Rank one pool for many users, taking ``discount`` off an item's score for each time it was shown in vain."""
     items = np.empty((len(row), width), np.int32)
     scores = np.empty((len(row), width))
     own = np.empty(len(pool))
+    room = selection_room(len(pool))
     for n in range(len(row)):
         for k in range(len(pool)):
             own[k] = score[k]
             for slot in range(shown.shape[1]):
                 if shown[row[n], slot] == pool[k]:
                     own[k] -= discount
-        select_top(pool, own, len(pool), items[n], scores[n])
+        select_top_in(room, pool, own, len(pool), items[n], scores[n])
     return items, scores

@@ -1,16 +1,16 @@
 """Chance: the floor, and the reference that shows how much anything else knows."""
 
 import numpy as np
-from numba import njit
 
 from policies.ranking import VisitRanking
 from policies.registry import register_policy
 from simulator.batches import Floats, InteractionLog, Ints, Ints32, ObservedCatalog, ObservedUsers, Requests
+from simulator.compiled import kernel
 from simulator.environment.context import ObservedContext
 from simulator.streams import mix, stream_key, to_unit
 
 
-@njit(cache=True)
+@kernel
 def draw_distinct(key: np.uint64, user: Ints, visit: Ints, items: int, width: int) -> Ints32:
     """``width`` distinct items for each (user, visit), uniformly, int32 [requests, width] padded with -1 if too few."""
     out = np.full((len(user), width), -1, np.int32)

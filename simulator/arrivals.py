@@ -9,9 +9,9 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import yaml
-from numba import njit
 
 from simulator.batches import DAY_SECONDS, Floats, Ints
+from simulator.compiled import bare_kernel, inlined
 from simulator.environment.calendar import busiest_day
 from simulator.parameters import ResponseParameters, ReturnParameters
 from simulator.state import NEVER, State
@@ -70,14 +70,14 @@ class ReturnConstants(NamedTuple):
     end: int
 
 
-@njit(inline="always", cache=True)
+@inlined
 def drifted(state: State, row: int, time: int, c: ReturnConstants) -> float:
     """Satisfaction at ``time``: what was felt, drifting back to neutral."""
     elapsed = time - state.satisfaction_time[row]
     return c.neutral + (state.satisfaction[row] - c.neutral) * np.exp(-elapsed / c.memory_seconds)
 
 
-@njit(inline="always", cache=True)
+@inlined
 def kicked(state: State, row: int, time: int, c: ReturnConstants) -> float:
     """How many times the intensity is what it would be without self-excitation, at least 1, some time after a visit.
 
@@ -89,7 +89,7 @@ def kicked(state: State, row: int, time: int, c: ReturnConstants) -> float:
     return 1.0 + c.excitation * np.exp((state.satisfaction_time[row] - time) / c.excitation_seconds)
 
 
-@njit(inline="always", cache=True)
+@inlined
 def _judge(users: Users, state: State, row: int, time: int, c: ReturnConstants) -> None:
     felt = 1.0 - np.exp(-c.visit_reward * state.visit_value[row])
     before = drifted(state, row, time, c)
@@ -102,13 +102,13 @@ def _judge(users: Users, state: State, row: int, time: int, c: ReturnConstants) 
         state.present[row] = False
 
 
-@njit(cache=True)
+@bare_kernel
 def _judge_all(users: Users, state: State, row: Ints, time: Ints, c: ReturnConstants) -> None:
     for n in range(len(row)):
         _judge(users, state, row[n], time[n], c)
 
 
-@njit(cache=True)
+@bare_kernel
 def _thin(
     users: Users,
     state: State,

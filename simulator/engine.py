@@ -14,6 +14,7 @@ import simpy
 
 from simulator.arrivals import Traffic, traffic_of
 from simulator.batches import DAY_SECONDS, NO_EXPLANATION, NO_ITEM, Ints, Ints32, Requests, Slates, read_only
+from simulator.compiled import bare_kernel
 from simulator.environment.context import ObservedContext
 from simulator.intent import draw_intents, intent_constants
 from simulator.protocols import Allocator, Policy
@@ -215,12 +216,12 @@ class Simulation:
             self._allocator.observe(requests, slates, responses)
             for recorder in self._recorders:
                 recorder.page(requests, slates, responses)
-            stays = ~responses.leaves & (slates.items[:, 0] != NO_ITEM)
+            stays = np.flatnonzero(~responses.leaves & (slates.items[:, 0] != NO_ITEM))
+            if len(stays) == 0:
+                break
             here, since = here[stays], since[stays]
             budget = None if budget is None else budget[stays]
-            already = np.concatenate([already, slates.items], axis=1)[stays]
-            if len(here) == 0:
-                break
+            already = np.concatenate([already[stays], slates.items[stays]], axis=1)
         self.visits.served = self.visits.drawn - self.visits.lost
         self._traffic.close_visits(self.state, row, arrival)
 
@@ -264,12 +265,12 @@ class Simulation:
         name = type(self._policy).__name__
         if items.shape != (len(requests), requests.slots):
             raise PolicyError(f"{name}: slates of shape {items.shape}, wanted {(len(requests), requests.slots)}")
-        if items.size and (items.min() < NO_ITEM or items.max() >= self.world.catalog.items):
+        outside, behind, twice = _faults(items, self.world.catalog.items)
+        if outside:
             raise PolicyError(f"{name}: an item outside 0..{self.world.catalog.items - 1}")
-        if ((items[:, 1:] != NO_ITEM) & (items[:, :-1] == NO_ITEM)).any():
+        if behind:
             raise PolicyError(f"{name}: an item behind an empty place; padding belongs at the end")
-        ordered = np.sort(items, axis=1)
-        if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NO_ITEM)).any():
+        if twice:
             raise PolicyError(f"{name}: an item twice on one page")
         texts = slates.explanation
         if texts is None:
@@ -278,6 +279,22 @@ class Simulation:
             raise PolicyError(f"{name}: explanations of shape {texts.shape}, wanted {items.shape}")
         if texts.size and (texts.min() < NO_EXPLANATION or (texts[items == NO_ITEM] != NO_EXPLANATION).any()):
             raise PolicyError(f"{name}: an explanation below {NO_EXPLANATION}, or one of an empty place")
+
+
+@bare_kernel
+def _faults(slates: Ints32, items: int) -> tuple[bool, bool, bool]:
+    """Whether a page holds an item that does not exist, one behind an empty place, one twice."""
+    outside = behind = twice = False
+    for n in range(slates.shape[0]):
+        for k in range(slates.shape[1]):
+            item = slates[n, k]
+            outside |= item < NO_ITEM or item >= items
+            behind |= k > 0 and item != NO_ITEM and slates[n, k - 1] == NO_ITEM
+            same = 0
+            for other in range(k):
+                same += slates[n, other] == item
+            twice |= same > 0 and item != NO_ITEM
+    return outside, behind, twice
 
 
 def opening_state(world: World, start_day: int) -> State:

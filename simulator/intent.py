@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from simulator.batches import BUY, DAY_SECONDS, Ints
+from simulator.batches import BUY, DAY_SECONDS, Floats, Ints
+from simulator.compiled import bare_kernel, inlined
 from simulator.parameters import IntentParameters
 from simulator.state import HISTORY_LENGTH, INTENTS, State
 from simulator.streams import mix, to_unit
@@ -25,7 +25,7 @@ def intent_constants(parameters: IntentParameters, key: np.uint64) -> IntentCons
     return IntentConstants(key, parameters.recent_days * DAY_SECONDS, parameters.context_half)
 
 
-@njit(inline="always", cache=True)
+@inlined
 def contextual_need(users: Users, needs: Needs, row: int, city: int, day: int, category: int) -> float:
     """How much today's context calls for ``category`` in this user's eyes, 0 or more."""
     return needs.audience[users.segment[row], category] * (
@@ -35,15 +35,15 @@ def contextual_need(users: Users, needs: Needs, row: int, city: int, day: int, c
     )
 
 
-@njit(inline="always", cache=True)
+@inlined
 def _recent_weight(state: State, row: int, slot: int, time: int, recent_seconds: float) -> float:
     if state.event_item[row, slot] < 0 or state.event_kind[row, slot] == BUY:
         return 0.0  # what was bought is no longer looked for
     return np.exp((state.event_time[row, slot] - time) / recent_seconds)
 
 
-@njit(cache=True)
-def draw_intents(
+@bare_kernel
+def _draw_intents(
     users: Users,
     items: Items,
     needs: Needs,
@@ -52,17 +52,8 @@ def draw_intents(
     row: Ints,
     time: Ints,
     constants: IntentConstants,
+    weights: Floats,
 ) -> None:
-    """Draw what each starting visit is for, into ``state.intent``, and open the visit's account.
-
-    Every one of a visit's INTENTS categories is drawn from the mixture
-
-        P(c) ~ w_long interest(c) + w_recent recent(c) + w_context M / (M + half) need(c) / M,
-
-    M being the sum of need over categories, so that contexts take hold of a visit as far as there is something to
-    them. Interest in what is out of season is smaller. In a world with recorded baskets the categories are drawn from
-    the basket that the visit ended with.
-    """
     recorded = len(baskets.first) > 1
     for n in range(len(row)):
         r = row[n]
@@ -80,7 +71,8 @@ def draw_intents(
             continue
         recent = 0.0
         for slot in range(HISTORY_LENGTH):
-            recent += _recent_weight(state, r, slot, time[n], constants.recent_seconds)
+            weights[slot] = _recent_weight(state, r, slot, time[n], constants.recent_seconds)
+            recent += weights[slot]
         mass = (
             users.sensitivity[r, 0] * needs.weather_mass[city, day, segment]
             + users.sensitivity[r, 1] * needs.occasion_mass[day, segment]
@@ -109,9 +101,8 @@ def draw_intents(
             elif source < weight_long + weight_recent:
                 left *= recent
                 for slot in range(HISTORY_LENGTH):
-                    weight = _recent_weight(state, r, slot, time[n], constants.recent_seconds)
-                    if weight > 0.0:
-                        left -= weight
+                    if weights[slot] > 0.0:
+                        left -= weights[slot]
                         chosen = items.category[state.event_item[r, slot]]
                         if left <= 0.0:
                             break
@@ -125,3 +116,26 @@ def draw_intents(
                         if left <= 0.0:
                             break
             state.intent[r, k] = chosen
+
+
+def draw_intents(
+    users: Users,
+    items: Items,
+    needs: Needs,
+    baskets: Baskets,
+    state: State,
+    row: Ints,
+    time: Ints,
+    constants: IntentConstants,
+) -> None:
+    """Draw what each starting visit is for, into ``state.intent``, and open the visit's account.
+
+    Every one of a visit's INTENTS categories is drawn from the mixture
+
+        P(c) ~ w_long interest(c) + w_recent recent(c) + w_context M / (M + half) need(c) / M,
+
+    M being the sum of need over categories, so that contexts take hold of a visit as far as there is something to
+    them. Interest in what is out of season is smaller. In a world with recorded baskets the categories are drawn from
+    the basket that the visit ended with.
+    """
+    _draw_intents(users, items, needs, baskets, state, row, time, constants, np.empty(HISTORY_LENGTH))

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Chance = Annotated[float, Field(ge=0.0, lt=1.0)]
+"""A probability of going on, which may not be certain: it would never end."""
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 
@@ -123,8 +125,8 @@ class ResponseParameters(Parameters):
     cart_base: float = Field(default=-2.2, description="logit of adding a clicked item to the cart")
     buy_base: float = Field(default=-0.9, description="logit of buying a carted item")
     conversion_match: NonNegative = Field(default=0.8, description="what intent match adds to the cart and buy logits")
-    extra_views: Share = Field(default=0.2, description="P(one more item-page view) after a click, geometric")
-    extra_quantity: Share = Field(
+    extra_views: Chance = Field(default=0.2, description="P(one more item-page view) after a click, geometric")
+    extra_quantity: Chance = Field(
         default=0.12, description="P(one more piece) in an order, geometric, 9 pieces at most"
     )
     refund_base: float = Field(default=-3.0, description="logit of returning an order of average quality")

@@ -34,9 +34,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from simulator.batches import DAY_SECONDS, Bools, Floats, Ints, Ints32, Slates
+from simulator.compiled import inlined, kernel
 from simulator.environment.trends import PERCEPTIBLE
 from simulator.environment.weather import UNKNOWN_CONDITION
 from simulator.lexicon import AUDIENCES, Lexicon
@@ -303,7 +303,7 @@ def _fit(audience: str, category: Category) -> int:
     return 1 if set(listed) & set(wanted) else -1
 
 
-@njit(inline="always", cache=True)
+@inlined
 def _holds(values: Ints32, begin: int, end: int, value: int) -> bool:
     for k in range(begin, end):  # noqa: SIM110 - the kernel cannot compile any()
         if values[k] == value:
@@ -311,7 +311,7 @@ def _holds(values: Ints32, begin: int, end: int, value: int) -> bool:
     return False
 
 
-@njit(inline="always", cache=True)
+@inlined
 def _bits(x: np.uint64) -> np.uint64:
     """How many bits are set (Warren 2013, "Hacker's Delight", 5-1)."""
     x -= (x >> np.uint64(1)) & np.uint64(0x5555555555555555)
@@ -320,7 +320,7 @@ def _bits(x: np.uint64) -> np.uint64:
     return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
-@njit(cache=True)
+@kernel
 def _alike(one: np.uint64, other: np.uint64) -> float:
     """How far two texts repeat each other, 0 to 1."""
     both = _bits(one & other)
@@ -329,7 +329,7 @@ def _alike(one: np.uint64, other: np.uint64) -> float:
     return max(0.0, 2.0 * both / _bits(one | other) - 1.0)
 
 
-@njit(cache=True)
+@kernel
 def _judge(
     text: Ints32,
     item: Ints32,

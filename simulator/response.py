@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, Ints, Ints32, Responses
+from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, Bools, Floats, Ints, Ints32, Responses
+from simulator.compiled import bare_kernel, inlined, kernel
 from simulator.intent import contextual_need
 from simulator.parameters import FeedParameters, ResponseParameters
 from simulator.state import (
@@ -80,7 +80,7 @@ class Reading(NamedTuple):
         gist: what is remembered of having read it, uint64 [requests, slots]; 0 where there is none.
     """
 
-    bonus: npt.NDArray[np.float64]
+    bonus: Floats
     gist: npt.NDArray[np.uint64]
 
 
@@ -123,13 +123,13 @@ def response_constants(
     )
 
 
-@njit(inline="always", cache=True)
+@inlined
 def logistic(x: float) -> float:
     """1 / (1 + e^-x)."""
     return 1.0 / (1.0 + np.exp(-x))
 
 
-@njit(inline="always", cache=True)
+@inlined
 def intent_match(state: State, row: int, category: int) -> float:
     """1 if the visit is for ``category``, else 0."""
     for k in range(INTENTS):
@@ -138,17 +138,36 @@ def intent_match(state: State, row: int, category: int) -> float:
     return 0.0
 
 
-@njit(inline="always", cache=True)
-def satiation_of(items: Items, state: State, row: int, time: int, category: int, seconds: float) -> float:
-    """Recent purchases in ``category``, each fading with time."""
-    total = 0.0
+@inlined
+def find_purchases(state: State, row: int, slots: Ints) -> int:
+    """Write the history's slots that hold a purchase into ``slots`` [HISTORY_LENGTH], rising; returns how many."""
+    found = 0
     for slot in range(HISTORY_LENGTH):
-        if state.event_kind[row, slot] == BUY and items.category[state.event_item[row, slot]] == category:
+        found += state.event_kind[row, slot] == BUY
+    if found == 0:
+        return 0
+    found = 0
+    for slot in range(HISTORY_LENGTH):
+        if state.event_kind[row, slot] == BUY:
+            slots[found] = slot
+            found += 1
+    return found
+
+
+@inlined
+def satiation_of(
+    items: Items, state: State, row: int, time: int, category: int, seconds: float, slots: Ints, found: int
+) -> float:
+    """Recent purchases in ``category``, each fading with time, of those that ``find_purchases`` found."""
+    total = 0.0
+    for n in range(found):
+        slot = slots[n]
+        if items.category[state.event_item[row, slot]] == category:
             total += np.exp((state.event_time[row, slot] - time) / seconds)
     return total
 
 
-@njit(inline="always", cache=True)
+@inlined
 def category_logit(
     users: Users,
     items: Items,
@@ -157,9 +176,11 @@ def category_logit(
     row: int,
     time: int,
     category: int,
+    purchases: Ints,
+    purchased: int,
     c: ResponseConstants,
 ) -> float:
-    """The part of the click logit that all items of a category share."""
+    """The part of the click logit that all items of a category share; purchases are those of ``find_purchases``."""
     day = time // DAY_SECONDS
     match = intent_match(state, row, category)
     logit = c.click_base + c.intent * match
@@ -175,11 +196,11 @@ def category_logit(
             logit += c.interest * share * needs.season[day, category]
             break
     logit += c.need * contextual_need(users, needs, row, users.city[row], day, category)
-    satiation = satiation_of(items, state, row, time, category, c.satiation_seconds)
+    satiation = satiation_of(items, state, row, time, category, c.satiation_seconds, purchases, purchased)
     return logit - c.satiation * (1.0 - items.repeat[category]) * satiation
 
 
-@njit(inline="always", cache=True)
+@inlined
 def item_logit(users: Users, items: Items, state: State, row: int, item: int, c: ResponseConstants) -> float:
     """The part of the click logit that is the item's own."""
     taste = 0.0
@@ -196,23 +217,27 @@ def item_logit(users: Users, items: Items, state: State, row: int, item: int, c:
     return logit
 
 
-@njit(cache=True)
+@kernel
 def click_logits(
     users: Users, items: Items, needs: Needs, state: State, row: Ints, time: Ints, c: ResponseConstants
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """Click logit, given examination, of every item for each row: the truth, float64 [rows, items]."""
     out = np.empty((len(row), len(items.category)))
     shared = np.empty(needs.audience.shape[1])
+    purchases = np.empty(HISTORY_LENGTH, np.int64)
     for n in range(len(row)):
+        purchased = find_purchases(state, row[n], purchases)
         for category in range(len(shared)):
-            shared[category] = category_logit(users, items, needs, state, row[n], time[n], category, c)
+            shared[category] = category_logit(
+                users, items, needs, state, row[n], time[n], category, purchases, purchased, c
+            )
         for item in range(out.shape[1]):
             own = item_logit(users, items, state, row[n], item, c)
             out[n, item] = shared[items.category[item]] + own
     return out
 
 
-@njit(cache=True)
+@bare_kernel
 def _respond(
     users: Users,
     items: Items,
@@ -225,24 +250,26 @@ def _respond(
     slates: Ints32,
     reading: Reading,
     c: ResponseConstants,
-    shown: npt.NDArray[np.bool_],
-    novel: npt.NDArray[np.bool_],
-    clicked: npt.NDArray[np.bool_],
-    carted: npt.NDArray[np.bool_],
-    bought: npt.NDArray[np.bool_],
+    shown: Bools,
+    novel: Bools,
+    clicked: Bools,
+    carted: Bools,
+    bought: Bools,
     views: Ints,
-    value: npt.NDArray[np.float64],
-    refunded: npt.NDArray[np.float64],
-    leaves: npt.NDArray[np.bool_],
+    value: Floats,
+    refunded: Floats,
+    leaves: Bools,
+    examine: Floats,
+    seen: Bools,
+    purchases: Ints,
 ) -> None:
     slots = slates.shape[1]
-    examine = np.empty(slots)
     for position in range(slots):
         examine[position] = (1.0 + position) ** -c.examination_decay
     explained = reading.bonus.size > 0
-    seen = np.zeros(slots, np.bool_)
     for n in range(len(row)):
         r = row[n]
+        purchased = find_purchases(state, r, purchases)
         visit_key = mix(mix(c.key, users.user[r]), state.visit[r])
         page_key = mix(visit_key, page)
         clicks = 0
@@ -266,7 +293,7 @@ def _respond(
                 seen[k] = True
                 item_key = mix(visit_key, -1 - item)
                 category = items.category[item]
-                logit = category_logit(users, items, needs, state, r, time[n], category, c)
+                logit = category_logit(users, items, needs, state, r, time[n], category, purchases, purchased, c)
                 logit += item_logit(users, items, state, r, item, c)
                 if explained:
                     logit += reading.bonus[n, k]
@@ -334,18 +361,9 @@ def respond(
         reading: of the explanations shown with them, if any are.
     """
     shape = slates.shape
-    answer = Responses(
-        shown=np.zeros(shape, np.bool_),
-        novel=np.zeros(shape, np.bool_),
-        clicked=np.zeros(shape, np.bool_),
-        carted=np.zeros(shape, np.bool_),
-        bought=np.zeros(shape, np.bool_),
-        views=np.zeros(shape, np.int64),
-        value=np.zeros(shape),
-        refunded=np.zeros(shape),
-        leaves=np.zeros(shape[0], np.bool_),
-    )
-    a = answer
+    shown, novel, clicked, carted, bought = np.zeros((5, *shape), np.bool_)
+    value, refunded = np.zeros((2, *shape))
+    views, leaves = np.zeros(shape, np.int64), np.zeros(len(slates), np.bool_)
     _respond(
         users,
         items,
@@ -358,14 +376,17 @@ def respond(
         slates,
         reading,
         constants,
-        a.shown,
-        a.novel,
-        a.clicked,
-        a.carted,
-        a.bought,
-        a.views,
-        a.value,
-        a.refunded,
-        a.leaves,
+        shown,
+        novel,
+        clicked,
+        carted,
+        bought,
+        views,
+        value,
+        refunded,
+        leaves,
+        np.empty(shape[1]),
+        np.empty(shape[1], np.bool_),
+        np.empty(HISTORY_LENGTH, np.int64),
     )
-    return answer
+    return Responses(shown, novel, clicked, carted, bought, views, value, refunded, leaves)

@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from simulator.batches import NO_ITEM, Floats, Ints, Ints32, ObservedHistory, read_only
+from simulator.compiled import bare_kernel, inlined
 
 HISTORY_LENGTH: Final = 64
 SHOWN_LENGTH: Final = 64
@@ -105,14 +105,14 @@ def observed_history(state: State) -> ObservedHistory:
     )
 
 
-@njit(inline="always", cache=True)
+@inlined
 def has_interacted(interacted: npt.NDArray[np.uint64], row: int, item: int) -> bool:
     """Whether the user of ``row`` ever interacted with ``item``."""
     word = interacted[row, item >> 6]
     return (word >> np.uint64(item & 63)) & np.uint64(1) == np.uint64(1)
 
 
-@njit(inline="always", cache=True)
+@inlined
 def write_event(state: State, row: int, item: int, kind: int, time: int) -> None:
     """Append one interaction to a user's history."""
     column = state.event_count[row] % HISTORY_LENGTH
@@ -123,28 +123,28 @@ def write_event(state: State, row: int, item: int, kind: int, time: int) -> None
     state.interacted[row, item >> 6] |= np.uint64(1) << np.uint64(item & 63)
 
 
-@njit(inline="always", cache=True)
+@inlined
 def write_shown(state: State, row: int, item: int) -> None:
     """Append one item that was shown and not clicked."""
     state.shown_item[row, state.shown_count[row] % SHOWN_LENGTH] = item
     state.shown_count[row] += 1
 
 
-@njit(inline="always", cache=True)
+@inlined
 def write_read(state: State, row: int, gist: np.uint64) -> None:
     """Append one explanation that was read."""
     state.read_gist[row, state.read_count[row] % READ_LENGTH] = gist
     state.read_count[row] += 1
 
 
-@njit(cache=True)
+@bare_kernel
 def write_all_shown(state: State, row: Ints, item: Ints32) -> None:
     """Append items that were shown and not clicked, in the order given."""
     for n in range(len(row)):
         write_shown(state, row[n], item[n])
 
 
-@njit(cache=True)
+@bare_kernel
 def write_events(state: State, row: Ints, item: Ints32, kind: npt.NDArray[np.int8], time: Ints) -> None:
     """Append interactions in the order given: a recorded history becomes a state."""
     for n in range(len(row)):

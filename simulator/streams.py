@@ -13,8 +13,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, vectorize
+from numba import vectorize
 from scipy.special import ndtri
+
+from simulator.compiled import inlined
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,7 +36,7 @@ def stream_key(seed: int, name: str) -> np.uint64:
     return np.uint64(int.from_bytes(digest, "little"))
 
 
-@njit(inline="always", cache=True)
+@inlined
 def mix(state: np.uint64, identifier: int) -> np.uint64:
     """Absorb one id into a 64-bit state; usable inside other compiled kernels."""
     z = state + np.uint64(identifier) * _GOLDEN + _GOLDEN
@@ -43,7 +45,7 @@ def mix(state: np.uint64, identifier: int) -> np.uint64:
     return z ^ (z >> _S31)
 
 
-@njit(inline="always", cache=True)
+@inlined
 def to_unit(state: np.uint64) -> float:
     """A mixed state as a float in the open interval (0, 1): 52 bits, since 53 could round to 1."""
     return (float(state >> _S12) + 0.5) * _TO_UNIT

@@ -11,13 +11,17 @@ from simulator.batches import (
     BUY,
     CART,
     CLICK,
+    Bools,
+    Floats,
     ImpressionLog,
     InteractionLog,
     Ints,
+    Ints32,
     Requests,
     Responses,
     Slates,
 )
+from simulator.compiled import bare_kernel
 from simulator.snapshots import Arrays, overwrite
 
 COUNTS: Final = ("sessions", "pages", "impressions", "clicks", "ipv", "atc", "orders", "novel_impressions")
@@ -56,6 +60,45 @@ class Recorder:
         """Go on from what ``snapshot`` gave, in a recorder made with the same arguments."""
 
 
+@bare_kernel
+def _add_page(
+    row: Ints,
+    day: Ints,
+    first: bool,
+    shown: Bools,
+    novel: Bools,
+    clicked: Bools,
+    carted: Bools,
+    bought: Bools,
+    views: Ints,
+    paid: Floats,
+    refunded: Floats,
+    counts: Ints32,
+    amounts: Floats,
+) -> None:
+    """Add a page to counts [rows, days, COUNTS] and amounts [rows, days, AMOUNTS], which are in that order."""
+    for n in range(len(row)):
+        impressions = clicks = ipv = atc = orders = novel_impressions = 0
+        for k in range(shown.shape[1]):
+            impressions += shown[n, k]
+            clicks += clicked[n, k]
+            ipv += views[n, k]
+            atc += carted[n, k]
+            orders += bought[n, k]
+            novel_impressions += novel[n, k]
+        r, d = row[n], day[n]
+        counts[r, d, 0] += first
+        counts[r, d, 1] += 1
+        counts[r, d, 2] += impressions
+        counts[r, d, 3] += clicks
+        counts[r, d, 4] += ipv
+        counts[r, d, 5] += atc
+        counts[r, d, 6] += orders
+        counts[r, d, 7] += novel_impressions
+        amounts[r, d, 0] += paid[n]
+        amounts[r, d, 1] += paid[n] - refunded[n]
+
+
 class UserDays(Recorder):
     """Sums by user and day.
 
@@ -67,26 +110,30 @@ class UserDays(Recorder):
     def __init__(self, rows: int, start_day: int, end_day: int) -> None:
         self.start_day = start_day
         shape = (rows, end_day - start_day)
-        self.sums: dict[str, npt.NDArray[Any]] = {name: np.zeros(shape, np.int32) for name in COUNTS}
-        self.sums |= {name: np.zeros(shape) for name in AMOUNTS}
+        # What belongs to one user and day lies together, since a page adds to all of it.
+        self._counts = np.zeros((*shape, len(COUNTS)), np.int32)
+        self._amounts = np.zeros((*shape, len(AMOUNTS)))
+        self.sums: dict[str, npt.NDArray[Any]] = {name: self._counts[:, :, n] for n, name in enumerate(COUNTS)}
+        self.sums |= {name: self._amounts[:, :, n] for n, name in enumerate(AMOUNTS)}
 
     def page(self, requests: Requests, slates: Slates, responses: Responses) -> None:
         """Add a page to its users' days."""
-        where = (requests.row, requests.day - self.start_day)
-        gross = responses.value.sum(axis=1)
-        for name, amount in (
-            ("sessions", requests.page == 0),
-            ("pages", 1),
-            ("impressions", responses.shown.sum(axis=1)),
-            ("clicks", responses.clicked.sum(axis=1)),
-            ("ipv", responses.views.sum(axis=1)),
-            ("atc", responses.carted.sum(axis=1)),
-            ("orders", responses.bought.sum(axis=1)),
-            ("novel_impressions", responses.novel.sum(axis=1)),
-            ("gmv", gross),
-            ("tv", gross - responses.refunded.sum(axis=1)),
-        ):
-            self.sums[name][where] += amount
+        r = responses
+        _add_page(
+            requests.row,
+            requests.day - self.start_day,
+            requests.page == 0,
+            r.shown,
+            r.novel,
+            r.clicked,
+            r.carted,
+            r.bought,
+            r.views,
+            r.value.sum(axis=1),
+            r.refunded.sum(axis=1),
+            self._counts,
+            self._amounts,
+        )
 
     def snapshot(self) -> Arrays:
         """The sums."""

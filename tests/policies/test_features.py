@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from allocation.top_slots import TopSlots
+from policies.channels import score_items
 from policies.examples import draw_examples
 from policies.exploring_logger import ExploringLogger
 from policies.features import FEATURES, NF, Tables, logged_features, rank_requests
@@ -333,6 +334,28 @@ def test_score_is_the_blend_plus_the_bonus() -> None:
     expected = known @ weight + bonus[bonus_row][:, TABLES.category]
     assert np.allclose(np.take_along_axis(expected, items.astype(np.int64), axis=1), scores, atol=1e-4)
     assert (np.diff(scores, axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ranking_and_scoring_are_one_sum(seed: int) -> None:
+    """The ranking works out apart what a category alone decides, and scores items as their features do, to the bit."""
+    state, time = histories()
+    rows = np.arange(USERS)
+    requests = asked(state, rows, time)
+    rng = np.random.default_rng(seed)
+    weight = rng.normal(size=NF) * (rng.random(NF) < 0.8)
+    items, scores, _ = rank_requests(
+        requests,
+        TABLES,
+        weight,
+        ITEMS,
+        np.zeros((USERS, 0), np.int32),
+        np.zeros(USERS, np.int32),
+        np.zeros((1, CATEGORIES)),
+        keep_features=False,
+    )
+    assert (items >= 0).all()
+    assert scores.tolist() == score_items(requests, TABLES, weight, items).tolist()
 
 
 def test_pool_is_what_is_near_and_what_is_given() -> None:

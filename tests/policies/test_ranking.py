@@ -41,6 +41,32 @@ def test_select_top_is_a_sort(scores: list[float], width: int, unused: int, shuf
     assert np.isneginf(best[kept:]).all()
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    size=st.integers(1, 400),
+    width=st.integers(1, 60),
+    levels=st.sampled_from([2, 30, 10_000]),
+    outlier=st.sampled_from([None, 1e6, -1e300, np.inf, -np.inf, 5e-324]),
+)
+def test_what_is_dropped_beforehand_is_not_among_the_best(
+    seed: int, size: int, width: int, levels: int, outlier: float | None
+) -> None:
+    """A pool much larger than what is wanted is sorted as any other, with ties, with a score far from all others too.
+
+    So it is where the scores lie next to each other, or are infinite.
+    """
+    rng = np.random.default_rng(seed)
+    pool = rng.permutation(size).astype(np.int32)
+    score = rng.integers(0, levels, size) / levels * (1e-320 if outlier == 5e-324 else 1.0)
+    if outlier is not None:
+        score[rng.integers(size)] = outlier
+    items, best = selected(pool, score, size, width)
+    expected = np.lexsort((pool, -score))[:width]
+    assert items[: len(expected)].tolist() == pool[expected].tolist()
+    assert best[: len(expected)].tolist() == score[expected].tolist()
+
+
 def test_rank_pool_takes_off_what_was_shown_in_vain() -> None:
     """Each time an item was shown to a user in vain takes the discount off it, for that user alone."""
     pool = np.array([4, 2, 9], np.int32)

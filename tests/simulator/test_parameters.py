@@ -49,6 +49,8 @@ def test_no_parameter_knows_an_arm() -> None:
         {"response": {"click_base": float("nan")}},
         {"response": {"click_base": float("inf")}},
         {"response": {"max_pages": 0}},
+        {"response": {"extra_views": 1.0}},
+        {"response": {"extra_quantity": 1.0}},
         {"returning": {"neutral": 1.5}},
         {"intent": {"recent_days": 0.0}},
         {"population": {"interests": 0}},
