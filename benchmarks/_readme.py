@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # this folder comes first otherwise, and hides packages of the same names
@@ -152,14 +153,24 @@ def _over(value: float, base: float) -> str:
 
 
 def simulator() -> str:
-    """The table of slates a CPU-second."""
-    rows = ["| policy | slates per CPU-second |", "|---|---|"]
-    rows += [
-        f"| `{case}` | {value:,.0f} |"
-        for (case, metric), value in cases("simulator").items()
-        if metric.startswith("median") and not case.startswith("Stream")
-    ]
-    return "\n".join(rows)
+    """The tables of slates a CPU-second, and of what many users take; each figure with what is wanted of it."""
+    data = json.loads((RESULTS / "simulator.json").read_text(encoding="utf-8"))["cases"]
+    rates = ["| world and policy | slates per CPU-second | wanted |", "|---|---|---|"]
+    many = ["| many users | | | wanted |", "|---|---|---|---|"]
+    for case in data:
+        name, value, unit, target = (case[key] for key in ("case", "value", "unit", "target"))
+        if unit == "slates/CPU-s" and case["metric"].startswith("median"):
+            where = name if name.startswith("peer") else f"quickstart, `{name}`"
+            rates.append(f"| {where} | {value:,.0f} | {_wanted(case, f'{target:,.0f}' if target else '')} |")
+        elif " users" in name:
+            many.append(f"| {name} | {case['metric']} | {value:,.4g} {unit} | {_wanted(case, f'{target}')} |")
+    return "\n".join([*rates, "", *many])
+
+
+def _wanted(case: dict[str, Any], target: str) -> str:
+    if case["target"] is None:
+        return ""
+    return f"{target} {'✓' if case['met'] else '✗'}"
 
 
 def allocation_arms() -> str:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from policies.popularity import Popularity, PopularityParams
 from policies.registry import NoParams
@@ -20,7 +22,7 @@ from simulator.batches import (
     Responses,
     Slates,
 )
-from simulator.engine import PolicyError, Simulation, VisitCount, opening_state
+from simulator.engine import PolicyError, Simulation, VisitCount, _faults, opening_state
 from simulator.state import NEVER, State, copy_state, join_states, take_state
 from simulator.tables import Recorder
 from simulator.world import World
@@ -329,6 +331,20 @@ def test_a_hole_in_a_page_is_refused(world: World, play: Callable[..., Any], ran
 
     with pytest.raises(PolicyError):
         play(world, Nearly(ranked(range(60)), pierce))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    slates=st.lists(st.lists(st.integers(-2, 6), min_size=4, max_size=4), max_size=4),
+)
+def test_faults_of_a_page_are_found(slates: list[list[int]]) -> None:
+    """What is looked for in slates is found exactly where it is: nowhere, in one row, behind padding."""
+    items = np.array(slates, np.int32).reshape(-1, 4)
+    outside = any(item < NO_ITEM or item >= 5 for row in slates for item in row)
+    behind = any(a == NO_ITEM != b for row in slates for a, b in pairwise(row))
+    shown = [[item for item in row if item != NO_ITEM] for row in slates]
+    twice = any(len(set(row)) < len(row) for row in shown)
+    assert _faults(items, 5) == (outside, behind, twice)
 
 
 def test_padding_may_follow_the_items(world: World, play: Callable[..., Any], ranked: type) -> None:

@@ -69,6 +69,22 @@ def test_sums_are_those_of_the_pages(played: tuple[World, Any, Keeper]) -> None:
         assert total > 0
 
 
+def test_sums_are_added_in_the_order_of_the_pages(played: tuple[World, Any, Keeper]) -> None:
+    """Each cell is, to the bit, what numpy's sums over the slots of the user's pages of that day add up to."""
+    _, run, keeper = played
+    for name, cells in (
+        ("impressions", lambda r: r.shown.sum(axis=1)),
+        ("novel_impressions", lambda r: r.novel.sum(axis=1)),
+        ("ipv", lambda r: r.views.sum(axis=1)),
+        ("gmv", lambda r: r.value.sum(axis=1)),
+        ("tv", lambda r: r.value.sum(axis=1) - r.refunded.sum(axis=1)),
+    ):
+        total = np.zeros_like(run.user_days.sums[name])
+        for requests, _, r in keeper.told:
+            total[requests.row, requests.day - 4] += cells(r)
+        assert total.tobytes() == run.user_days.sums[name].tobytes(), name
+
+
 def test_the_table_has_its_schema(played: tuple[World, Any, Keeper]) -> None:
     """Columns and types are those declared, whatever came in, and also where there is no row at all."""
     world, run, _ = played
