@@ -13,14 +13,17 @@ from typing import Any
 import polars as pl
 
 from allocation.top_slots import TopSlots
+from experiments.cluster_analysis import CITY
 from experiments.config import ExperimentConfig
 from experiments.history import make_logger
 from experiments.playing import Phases
 from experiments.progress import Progress
 from experiments.run_analysis import scorecard
 from experiments.runner import phases_of
+from experiments.segmenting import Surroundings
 from experiments.verdict import design_of
 from experiments.worlds import BuiltWorld, build_world
+from metrics.clusters import FEWEST, clustered, intraclass_correlation
 from metrics.cuped import NO_VARIANCE, UnadjustableError, adjusted_moments, plain_moments
 from metrics.definitions import Metric
 from metrics.estimates import arm_aggregates, columns_of
@@ -75,7 +78,7 @@ def pilot_phases(config: ExperimentConfig) -> Phases:
 
 
 def run_pilot(config: ExperimentConfig, workers: int, progress: Progress) -> tuple[pl.DataFrame, Phases]:
-    """Play the pilot: user days of all users, and which days they are.
+    """Play the pilot: user days of all users, with their ``city`` where cities are randomised, and which days they are.
 
     Raises:
         DatasetError: a world's log cannot be used.
@@ -103,7 +106,10 @@ def run_pilot(config: ExperimentConfig, workers: int, progress: Progress) -> tup
         days = phases.experiment_end - begins
         with progress.stage("playing the pilot", days * len(tasks)) as stage:
             parts = pool.map(play_pilot, tasks, stage.advance)
-    return pl.concat(parts).sort("user", "day"), phases
+    user_days = pl.concat(parts).sort("user", "day")
+    if config.assignment.unit == "city":
+        user_days = Surroundings.of(built.world).with_city(user_days)
+    return user_days, phases
 
 
 def _state(built: BuiltWorld, rows: Any, begins: int) -> State:
@@ -119,12 +125,15 @@ def plan_power(config: ExperimentConfig, user_days: pl.DataFrame, phases: Phases
     metric pays for them (Jennison and Turnbull's inflation factor).
 
     Returns:
-        ``exposed`` (users of the pilot), ``days`` (planned), ``pilot_days``, ``alpha``, ``target_lift``, ``wanted``,
+        ``randomised`` (users or cities), ``clusters`` (cities of the pilot, or None), ``exposed`` (users of the pilot),
+        ``days`` (planned), ``pilot_days``, ``alpha``, ``target_lift``, ``wanted``,
         ``comparisons``, ``looks``, ``looks_cost``, ``primary`` and ``metrics``: for each ``metric``, ``title``,
         ``value``, ``unit``, ``log_variance`` (of one user, on the scale of lifts, after CUPED),
         ``variance_reduction``, ``users`` (exposed, both arms), ``power`` for the target, ``smallest_lift``, the same
         ``corrected`` as the first of all comparisons, ``users_needed`` (exposed, both arms), ``growth_needed`` (of the
-        world) and ``days_needed``; ``None`` where the pilot cannot tell.
+        world) and ``days_needed``; ``None`` where the pilot cannot tell. Where cities are randomised ``users``,
+        ``users_needed`` and ``log_variance`` are those of cities as large as these, and ``design_effect`` and
+        ``correlation`` are there too.
     """
     analysis = config.analysis
     planned = config.horizon.days
@@ -136,6 +145,12 @@ def plan_power(config: ExperimentConfig, user_days: pl.DataFrame, phases: Phases
     metrics = scorecard(config)
     start = phases.experiment_start
     by_day = {day: user_totals(user_days, start, start + day, start + day, metrics) for day in range(1, pilot_days + 1)}
+    by_city = config.assignment.unit == "city"
+    if by_city:
+        cities = user_days.select("user", CITY).unique()
+        by_day = {
+            day: totals.join(cities, on="user", how="left", maintain_order="left") for day, totals in by_day.items()
+        }
     rows = []
     for metric in metrics:
         growth = cost if metric.name == analysis.primary else 1.0
@@ -144,6 +159,8 @@ def plan_power(config: ExperimentConfig, user_days: pl.DataFrame, phases: Phases
     return {
         "name": config.name,
         "primary": analysis.primary,
+        "randomised": "cities" if by_city else "users",
+        "clusters": by_day[pilot_days][CITY].n_unique() if by_city else None,
         "exposed": by_day[pilot_days].height,
         "days": planned,
         "pilot_days": pilot_days,
@@ -173,6 +190,7 @@ class _Plan:
     ) -> None:
         self._config, self._metric, self._growth = config, metric, growth
         self._shares = (control, treatment)
+        self._by_city = config.assignment.unit == "city"
 
     def row(self, by_day: dict[int, pl.DataFrame]) -> dict[str, Any]:
         """The metric's plan, from totals after each number of days."""
@@ -194,25 +212,30 @@ class _Plan:
             )
         )
         measured = self._measured(by_day[last])
+        if self._by_city:
+            found |= {"design_effect": None, "correlation": None}
         if measured is None:
             return found | empty
         value, variance, reduction, exposed = measured
+        if self._by_city:
+            found |= self._clustering(by_day[last], variance / exposed)
+        degrees = self._degrees(exposed)
         error = self._error(variance, exposed)
         family = len(analysis.metrics) * (len(self._config.arms) - 1)
         alphas = (analysis.alpha, analysis.alpha if analysis.correction == "none" else analysis.alpha / family)
-        smallest = [math.expm1(smallest_effect(error, alpha, analysis.power.power)) for alpha in alphas]
+        smallest = [math.expm1(smallest_effect(error, alpha, analysis.power.power, degrees)) for alpha in alphas]
         target = math.log1p(analysis.power.lift)
-        enough = (smallest_effect(error, analysis.alpha, analysis.power.power) / target) ** 2
+        enough = (smallest_effect(error, analysis.alpha, analysis.power.power, degrees) / target) ** 2
         both = sum(self._shares)
         return found | {
             "value": value,
             "log_variance": variance,
             "variance_reduction": reduction,
             "users": round(exposed * both),
-            "power": power_of(target, error, analysis.alpha),
+            "power": power_of(target, error, analysis.alpha, degrees=degrees),
             "smallest_lift": smallest[0],
             "smallest_lift_corrected": smallest[1],
-            "users_needed": math.ceil(exposed * both * enough),
+            "users_needed": max(math.ceil(exposed * both * enough), 2 * FEWEST if self._by_city else 1),
             "growth_needed": enough,
             "days_needed": self._days_needed(by_day),
         }
@@ -225,7 +248,9 @@ class _Plan:
             if measured is None:
                 continue
             error = self._error(measured[1], measured[3])
-            if power_of(math.log1p(analysis.power.lift), error, analysis.alpha) >= analysis.power.power:
+            degrees = self._degrees(measured[3])
+            target = math.log1p(analysis.power.lift)
+            if power_of(target, error, analysis.alpha, degrees=degrees) >= analysis.power.power:
                 return day
         return None
 
@@ -234,10 +259,27 @@ class _Plan:
         control, treatment = self._shares
         return math.sqrt(self._growth * variance * (1.0 / control + 1.0 / treatment) / exposed)
 
-    def _measured(self, totals: pl.DataFrame) -> tuple[float, float, float | None, int] | None:
-        """Value, variance of one user's part in its logarithm, what CUPED removes, and users."""
+    def _degrees(self, units: int) -> float | None:
+        """Degrees of freedom of the test, where its units are few."""
+        return max(units * sum(self._shares) - 2.0, 1.0) if self._by_city else None
+
+    def _clustering(self, totals: pl.DataFrame, squared_error: float) -> dict[str, float | None]:
+        """What randomising cities costs beside users, and how alike users of a city are."""
+        alone = self._measured(totals, clusters=False)
+        assert alone is not None  # cities were measured, and they have users
+        return {
+            "design_effect": squared_error / (alone[1] / alone[3]),
+            "correlation": intraclass_correlation(totals, CITY, self._metric),
+        }
+
+    def _measured(self, totals: pl.DataFrame, clusters: bool = True) -> tuple[float, float, float | None, int] | None:
+        """Value, variance of one unit's part in its logarithm, what CUPED removes, and units: users, or cities."""
         metric, cuped = self._metric, self._config.analysis.cuped
         rows = totals.drop_nulls(columns_of(metric, cuped))
+        if self._by_city and clusters:
+            if rows[CITY].n_unique() < FEWEST:
+                return None
+            rows, (metric,) = clustered(rows, CITY, [metric])
         if rows.height < 2:
             return None
         arm = arm_aggregates(rows, [_PILOT], [metric], cuped)[_PILOT]

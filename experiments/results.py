@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from allocation.settings import ExposureAllocation
+from experiments.cluster_analysis import CITY, balance_over_clusters, days_over_clusters
 from experiments.config import Arm, ExperimentConfig, GeneratedWorld
 from experiments.playing import Phases
 from experiments.run_analysis import analyse, scorecard
@@ -76,8 +77,12 @@ def build_results(
     metrics = scorecard(config)
     days = (phases.experiment_start, phases.experiment_end, phases.follow_up_end)
     totals = user_totals(played.user_days, *days, metrics)
+    surroundings = Surroundings.of(world)
     exposed = {arm: int((totals["arm"] == arm).sum()) for arm in config.arms}
-    ratio = sample_ratio(exposed, {name: arm.share for name, arm in config.arms.items()})
+    by_city = config.assignment.unit == "city"
+    cities = surroundings.with_city(totals).unique([CITY, "arm"])
+    randomised = {arm: int((cities["arm"] == arm).sum()) for arm in config.arms} if by_city else exposed
+    ratio = sample_ratio(randomised, {name: arm.share for name, arm in config.arms.items()})
     under_arm = None
     if played.under_arm is not None:
         under_arm = {arm: pl.concat([played.warmup, table]) for arm, table in played.under_arm.items()}
@@ -89,9 +94,12 @@ def build_results(
         under_arm,
         ratio.ok,
         lambda day: _date(world, day),
-        Surroundings.of(world),
+        surroundings,
     )
-    daily = daily_effects(played.user_days, control, treatments, metrics, analysis.alpha)
+    days_of, of_days = played.user_days, list(metrics)
+    if by_city:
+        days_of, of_days = days_over_clusters(surroundings.with_city(played.user_days), CITY, metrics)
+    daily = daily_effects(days_of, control, treatments, of_days, analysis.alpha)
     daily_truth = _daily_truth(played, control, metrics)
     for point in daily:
         point["date"] = _date(world, point["day"])
@@ -165,7 +173,11 @@ def build_results(
                     "difference_sd": row["smd"],
                     "p_value": row["p_value"],
                 }
-                for row in warmup_balance(totals, control, treatments, metrics)
+                for row in (
+                    balance_over_clusters(surroundings.with_city(totals), CITY, control, treatments, metrics)
+                    if by_city
+                    else warmup_balance(totals, control, treatments, metrics)
+                )
             ],
             "visits": {
                 name: {"drawn": v.drawn, "served": v.served, "lost": v.lost} for name, v in played.visits.items()

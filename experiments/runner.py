@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from allocation.assignment import assign
+from allocation.assignment import assign, assign_cities
 from allocation.channels import build_allocator, join_diaries, learns_across_users
 from allocation.settings import Allocation, ExposureAllocation
 from allocation.top_slots import TopSlots
@@ -118,8 +118,7 @@ def _run(
             log, shards = ground.history(
                 attempt.shards, lambda: play_or_read_history(built, days, seed, pool, progress, attempt)
             )
-        shares = {name: arm.share for name, arm in config.arms.items()}
-        arm_of_row = np.array(list(config.arms))[assign(built.rows, shares, config.name, config.seed)]
+        arm_of_row = assigned_arms(config, built)
         variants = variants_of(config)
         shards_of = {
             variant.name: cut_variant(config, variant, built.rows, arm_of_row, attempt) for variant in variants
@@ -195,6 +194,17 @@ class Variant:
     arm: str
     allocation: Allocation
     frontier: float | None
+
+
+def assigned_arms(config: ExperimentConfig, built: BuiltWorld) -> npt.NDArray[np.str_]:
+    """The arm of each user, by row: drawn for the user, or for the user's city."""
+    shares = {name: arm.share for name, arm in config.arms.items()}
+    if config.assignment.unit == "city":
+        of_city = assign_cities(len(built.world.environment.cities), shares, config.name, config.seed)
+        drawn = of_city[built.world.population.observed.city]
+    else:
+        drawn = assign(built.rows, shares, config.name, config.seed)
+    return np.array(list(config.arms))[drawn]
 
 
 def variants_of(config: ExperimentConfig) -> list[Variant]:

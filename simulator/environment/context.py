@@ -18,6 +18,7 @@ from simulator.environment.weather import (
     CONDITIONS,
     UNKNOWN_CONDITION,
     Weather,
+    cities_of,
     load_climates,
     no_weather,
     simulate_weather,
@@ -307,6 +308,7 @@ def build_environment(
     taxonomy: Taxonomy,
     *,
     with_weather: bool = True,
+    cities_per_climate: int = 1,
 ) -> Environment:
     """The environment of a world.
 
@@ -318,6 +320,7 @@ def build_environment(
         seed: the world's seed.
         taxonomy: gives the topics.
         with_weather: false for a world whose places have no fitted climate (a log): no signal, no readings.
+        cities_per_climate: how many cities have the climate of each key, with weather of their own.
 
     Raises:
         ValueError: if there is no city, a city has no climate, or the country or the horizon is refused by
@@ -331,7 +334,8 @@ def build_environment(
         unknown = [city for city in cities if city not in climates]
         if unknown:
             raise ValueError(f"cities: {', '.join(unknown)} (no climate; known are {', '.join(sorted(climates))})")
-        weather = simulate_weather([climates[city] for city in cities], start, days, seed)
+        named = cities_of({city: climates[city] for city in cities}, cities_per_climate)
+        cities, weather = tuple(named), simulate_weather(list(named.values()), start, days, seed)
     else:
         weather = no_weather(len(cities), days)
     topics = taxonomy.topics
