@@ -186,7 +186,7 @@ def refuse_clusters(config: ExperimentConfig, where: str) -> None:
     if config.assignment.unit != "user":
         raise UserError(
             f"{where}: assignment.unit is {config.assignment.unit}, and an audit draws users one by one; audit the "
-            "same config with --set assignment.unit=user"
+            "same config with --set 'assignment={unit: user}'"
         )
 
 

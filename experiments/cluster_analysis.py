@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from experiments.verdict import Capped
@@ -41,13 +42,13 @@ def days_over_clusters(
     came = "users who came"
     additive = [metric for metric in metrics if metric.window is None]
     columns = dict.fromkeys(name for metric in additive for name in (metric.numerator, metric.denominator) if name)
-    table = (
-        user_days.sort("user", "day")
-        .group_by(cluster, "arm", "day", "phase", maintain_order=True)
-        .agg(pl.len().cast(pl.Float64).alias(came), *(pl.col(name).sum() for name in columns))
-        .rename({cluster: "user"})
-        .sort("user", "day")
-    )
+    keys = [cluster, "arm", "day", "phase"]
+    ordered = user_days.sort(*keys, "user")
+    member = ordered.select(pl.struct(keys).rle_id()).to_series().to_numpy()
+    first = pl.Series(np.concatenate([[True], member[1:] != member[:-1]]))
+    sums = {name: np.bincount(member, ordered[name].to_numpy().astype(np.float64)) for name in columns}
+    table = ordered.select(keys).filter(first).with_columns(**sums, **{came: np.bincount(member).astype(np.float64)})
+    table = table.rename({cluster: "user"}).sort("user", "day")
     over = [replace(metric, kind="ratio", denominator=metric.denominator or came, covariates=()) for metric in additive]
     return table, over
 
@@ -57,7 +58,9 @@ def balance_over_clusters(
 ) -> list[dict[str, Any]]:
     """The warm-up of each cluster, a unit of it on average, compared between arms; as of ``warmup_balance``."""
     columns = dict.fromkeys(name for metric in metrics for covariate in metric.covariates for name in covariate if name)
-    means = units.group_by("arm", cluster).agg(pl.col(*columns).mean()).sort("arm", cluster) if columns else units
+    rates = [Metric(name=name, title=name, unit="", formula="", kind="mean", numerator=name) for name in columns]
+    rows, over = clustered(units, cluster, rates)
+    means = rows.select("arm", *(pl.col(each.numerator) / pl.col(str(each.denominator)) for each in over))
     return warmup_balance(means, control, treatments, metrics)
 
 
@@ -80,7 +83,7 @@ def cluster_block(
         word: what clusters are called, in the plural.
         of: what units are called, likewise.
         comparisons: over clusters.
-        metrics: as over units.
+        metrics: as over units; comparisons of others are passed over.
         alpha: of the comparisons.
         cuped: whether they were adjusted.
         left_out: a sentence on what is not there.
@@ -94,6 +97,8 @@ def cluster_block(
     by_name = {metric.name: metric for metric in metrics}
     effects = []
     for row in comparisons:
+        if row["metric"] not in by_name:
+            continue
         metric = by_name[row["metric"]]
         both = units.filter(pl.col("arm").is_in([row["control"], row["treatment"]]))
         known = both.drop_nulls(columns_of(metric, cuped))

@@ -17,9 +17,18 @@ from typing import Annotated, Any, Final, Literal
 import holidays
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from allocation.channels import learns_across_users
 from allocation.settings import Allocation, ExposureAllocation, NoAllocation
 from experiments.analysis_config import Analysis
-from experiments.assignment_config import MOST, Assignment, ByUser, check_analysis, check_cities
+from experiments.assignment_config import (
+    MOST,
+    Assignment,
+    ByCityHours,
+    ByUser,
+    check_analysis,
+    check_blocks,
+    check_cities,
+)
 from experiments.serving_config import PlatformServing
 from experiments.sweep_config import Sweep
 from metrics.definitions import resolve
@@ -362,7 +371,20 @@ class ExperimentConfig(Parameters):
         check_analysis(unit, self.analysis, self.horizon.days)
         each = self.world.cities_per_climate
         shares = {name: arm.share for name, arm in self.arms.items()}
-        check_cities(len(self.world.cities) * each, each, self.world.users, shares)
+        cities = len(self.world.cities) * each
+        if not isinstance(self.assignment, ByCityHours):
+            check_cities(cities, each, self.world.users, shares)
+            return
+        horizon = self.horizon
+        check_blocks(self.assignment, cities, horizon.days, horizon.follow_up_days, self.analysis.metrics, shares)
+        if self.frontier is not None:
+            raise ValueError("frontier: given with assignment.unit city_hours; it is over users, so leave it out")
+        for name, arm in self.arms.items():
+            if learns_across_users(arm.allocation):
+                raise ValueError(
+                    f"arms.{name}.allocation: learns from its users, and with assignment.unit city_hours users are "
+                    "nobody's own; use the solver dual or cvxpy, without split"
+                )
 
     def _check_serving(self) -> None:
         """Refuse a cluster that nobody uses or that belongs to no arm, and a budget of seconds that nobody counts."""

@@ -8,19 +8,24 @@ somewhat.
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from allocation.top_slots import TopSlots
+from experiments.assignment_config import ByCityHours
+from experiments.blocks import Grid, block_metrics, block_rows, with_covariates
 from experiments.cluster_analysis import CITY
-from experiments.config import ExperimentConfig
+from experiments.config import ExperimentConfig, GeneratedWorld
 from experiments.history import make_logger
+from experiments.loading import UserError
 from experiments.playing import Phases
 from experiments.progress import Progress
 from experiments.run_analysis import scorecard
 from experiments.runner import phases_of
 from experiments.segmenting import Surroundings
+from experiments.switchback import period_of
 from experiments.verdict import design_of
 from experiments.worlds import BuiltWorld, build_world
 from metrics.clusters import FEWEST, clustered, intraclass_correlation
@@ -34,21 +39,23 @@ from policies.registry import RegisteredPolicy
 from simulator.engine import Simulation, opening_state
 from simulator.shards import Tick, cut, shard_pool
 from simulator.state import State, take_state
-from simulator.tables import UserDays
+from simulator.tables import UserDays, UserPeriods
 from simulator.world import World
 
+RANDOMISED: Final = {"user": "users", "city": "cities", "city_hours": "blocks"}
 _PILOT = "pilot"
 
 
 @dataclass(frozen=True)
 class PilotTask:
-    """Days of a shard under the logger, of which the last are recorded."""
+    """Days of a shard under the logger, of which the last are recorded, by periods of ``hours`` or by days."""
 
     world: World
     state: State
     logger: RegisteredPolicy
     phases: Phases
     begins: int
+    hours: int | None = None
 
 
 def play_pilot(task: PilotTask, tick: Tick) -> pl.DataFrame:
@@ -56,7 +63,8 @@ def play_pilot(task: PilotTask, tick: Tick) -> pl.DataFrame:
     first, last = task.phases.warmup_start, task.phases.experiment_end
     if task.begins < first:
         Simulation(task.world, task.state, task.logger, TopSlots(), [], lambda day: tick()).run(task.begins, first)
-    record = UserDays(task.world.users, first, last)
+    users, hours = task.world.users, task.hours
+    record = UserDays(users, first, last) if hours is None else UserPeriods(users, first, last, hours)
     Simulation(task.world, task.state, task.logger, TopSlots(), [record], lambda day: tick()).run(first, last)
     user = task.world.population.observed.user
     arm = pl.Series([_PILOT]).to_numpy().repeat(len(user))
@@ -78,7 +86,10 @@ def pilot_phases(config: ExperimentConfig) -> Phases:
 
 
 def run_pilot(config: ExperimentConfig, workers: int, progress: Progress) -> tuple[pl.DataFrame, Phases]:
-    """Play the pilot: user days of all users, with their ``city`` where cities are randomised, and which days they are.
+    """Play the pilot: user days of all users, and which days they are.
+
+    Where cities are randomised the rows have the user's ``city``; where blocks of hours are, they are periods of a day
+    with ``hour``, and with the index of the user's city as ``place``.
 
     Raises:
         DatasetError: a world's log cannot be used.
@@ -100,13 +111,17 @@ def run_pilot(config: ExperimentConfig, workers: int, progress: Progress) -> tup
         begins = phases.warmup_start if built.recorded else 0
         logger = make_logger(built, config.seed)
         tasks = [
-            PilotTask(built.world.take(rows), _state(built, rows, begins), logger, phases, begins)
+            PilotTask(built.world.take(rows), _state(built, rows, begins), logger, phases, begins, period_of(config))
             for rows in cut(built.world.users, pool.workers)
         ]
         days = phases.experiment_end - begins
         with progress.stage("playing the pilot", days * len(tasks)) as stage:
             parts = pool.map(play_pilot, tasks, stage.advance)
     user_days = pl.concat(parts).sort("user", "day")
+    if config.assignment.unit == "city_hours":
+        return user_days.sort("user", "day", "hour").with_columns(
+            pl.Series("place", built.world.population.observed.city[user_days["user"].to_numpy()])
+        ), phases
     if config.assignment.unit == "city":
         user_days = Surroundings.of(built.world).with_city(user_days)
     return user_days, phases
@@ -125,13 +140,14 @@ def plan_power(config: ExperimentConfig, user_days: pl.DataFrame, phases: Phases
     metric pays for them (Jennison and Turnbull's inflation factor).
 
     Returns:
-        ``randomised`` (users or cities), ``clusters`` (cities of the pilot, or None), ``exposed`` (users of the pilot),
-        ``days`` (planned), ``pilot_days``, ``alpha``, ``target_lift``, ``wanted``,
+        ``randomised`` (users, cities or blocks), ``clusters`` (cities of the pilot, or None), ``exposed`` (users of
+        the pilot), ``days`` (planned), ``pilot_days``, ``alpha``, ``target_lift``, ``wanted``,
         ``comparisons``, ``looks``, ``looks_cost``, ``primary`` and ``metrics``: for each ``metric``, ``title``,
         ``value``, ``unit``, ``log_variance`` (of one user, on the scale of lifts, after CUPED),
         ``variance_reduction``, ``users`` (exposed, both arms), ``power`` for the target, ``smallest_lift``, the same
         ``corrected`` as the first of all comparisons, ``users_needed`` (exposed, both arms), ``growth_needed`` (of the
-        world) and ``days_needed``; ``None`` where the pilot cannot tell. Where cities are randomised ``users``,
+        world) and ``days_needed``; ``None`` where the pilot cannot tell. Where blocks are randomised, ``exposed``,
+        ``users`` and ``users_needed`` count them. Where cities are, ``users``,
         ``users_needed`` and ``log_variance`` are those of cities as large as these, and ``design_effect`` and
         ``correlation`` are there too.
     """
@@ -143,10 +159,17 @@ def plan_power(config: ExperimentConfig, user_days: pl.DataFrame, phases: Phases
     control = config.arms[config.control_name].share
     treatment = min(arm.share for name, arm in config.arms.items() if name != config.control_name)
     metrics = scorecard(config)
-    start = phases.experiment_start
-    by_day = {day: user_totals(user_days, start, start + day, start + day, metrics) for day in range(1, pilot_days + 1)}
-    by_city = config.assignment.unit == "city"
-    if by_city:
+    start, unit = phases.experiment_start, config.assignment.unit
+    by_day: dict[int, pl.DataFrame]
+    if unit == "city_hours":
+        metrics = tuple(block_metrics(metrics))
+        by_day = _blocks_by_day(config, user_days, phases)
+        pilot_days = max(by_day)
+    else:
+        by_day = {
+            day: user_totals(user_days, start, start + day, start + day, metrics) for day in range(1, pilot_days + 1)
+        }
+    if unit == "city":
         cities = user_days.select("user", CITY).unique()
         by_day = {
             day: totals.join(cities, on="user", how="left", maintain_order="left") for day, totals in by_day.items()
@@ -159,8 +182,8 @@ def plan_power(config: ExperimentConfig, user_days: pl.DataFrame, phases: Phases
     return {
         "name": config.name,
         "primary": analysis.primary,
-        "randomised": "cities" if by_city else "users",
-        "clusters": by_day[pilot_days][CITY].n_unique() if by_city else None,
+        "randomised": RANDOMISED[unit],
+        "clusters": by_day[pilot_days][CITY].n_unique() if unit == "city" else None,
         "exposed": by_day[pilot_days].height,
         "days": planned,
         "pilot_days": pilot_days,
@@ -172,6 +195,35 @@ def plan_power(config: ExperimentConfig, user_days: pl.DataFrame, phases: Phases
         "looks_cost": cost,
         "metrics": rows,
     }
+
+
+def _blocks_by_day(config: ExperimentConfig, periods: pl.DataFrame, phases: Phases) -> dict[int, pl.DataFrame]:
+    """The pilot's blocks, with their warm-up, after each number of days that holds whole blocks.
+
+    Raises:
+        UserError: the pilot is shorter than a block.
+    """
+    design = config.assignment
+    assert isinstance(design, ByCityHours)
+    assert isinstance(config.world, GeneratedWorld)
+    start, step = phases.experiment_start, max(design.hours // 24, 1)
+    days = range(step, phases.experiment_end - start + 1, step)
+    if not days:
+        raise UserError(
+            f"assignment.hours: {design.hours}, and the pilot on the history has {phases.experiment_end - start} days; "
+            "use shorter blocks or raise horizon.history_days"
+        )
+    city = np.zeros(int(periods["user"].to_numpy().max(initial=0)) + 1, np.int64)
+    city[periods["user"].to_numpy()] = periods["place"].to_numpy()
+    names = tuple(str(n) for n in range(len(config.world.cities) * config.world.cities_per_climate))
+    warmup = periods.filter(pl.col("day") < start)
+    found = {}
+    for day in days:
+        grid = Grid(names, city, start, day, design.hours, design.burn_in_hours)
+        played = periods.filter((pl.col("day") >= start) & (pl.col("day") < start + day))
+        rows = block_rows(grid, played, np.full((len(names), grid.blocks), _PILOT))
+        found[day] = with_covariates(grid, rows, warmup)
+    return found
 
 
 class _Plan:
@@ -191,6 +243,7 @@ class _Plan:
         self._config, self._metric, self._growth = config, metric, growth
         self._shares = (control, treatment)
         self._by_city = config.assignment.unit == "city"
+        self._few = config.assignment.unit != "user"
 
     def row(self, by_day: dict[int, pl.DataFrame]) -> dict[str, Any]:
         """The metric's plan, from totals after each number of days."""
@@ -235,7 +288,7 @@ class _Plan:
             "power": power_of(target, error, analysis.alpha, degrees=degrees),
             "smallest_lift": smallest[0],
             "smallest_lift_corrected": smallest[1],
-            "users_needed": max(math.ceil(exposed * both * enough), 2 * FEWEST if self._by_city else 1),
+            "users_needed": max(math.ceil(exposed * both * enough), 2 * FEWEST if self._few else 1),
             "growth_needed": enough,
             "days_needed": self._days_needed(by_day),
         }
@@ -261,7 +314,7 @@ class _Plan:
 
     def _degrees(self, units: int) -> float | None:
         """Degrees of freedom of the test, where its units are few."""
-        return max(units * sum(self._shares) - 2.0, 1.0) if self._by_city else None
+        return max(units * sum(self._shares) - 2.0, 1.0) if self._few else None
 
     def _clustering(self, totals: pl.DataFrame, squared_error: float) -> dict[str, float | None]:
         """What randomising cities costs beside users, and how alike users of a city are."""

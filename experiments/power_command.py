@@ -70,7 +70,7 @@ def print_power(console: Console, found: Mapping[str, Any]) -> None:
     console.print(
         Text(
             f"{found['days']} days at alpha {found['alpha']:g}, {looks}; pilot of {found['pilot_days']} days with "
-            f"{words.count(found['exposed'])} users",
+            f"{words.count(found['exposed'])} {'blocks' if found['randomised'] == 'blocks' else 'users'}",
             style="dim",
         )
     )
@@ -110,11 +110,12 @@ def _sentence(found: Mapping[str, Any]) -> str:
 
     wanted, target = f"{found['wanted']:.0%}", words.percent(found["target_lift"])
     clusters = found["clusters"]
-    units = f"{found['randomised']} as large as these" if clusters else "exposed users"
+    users = found["randomised"] == "users"
+    units = "exposed users" if users else f"{found['randomised']} as large as these"
     columns = (
         f"Smallest lift: noticed with a chance of {wanted}, by itself and, corrected, as the first of "
         f"{found['comparisons']} comparisons. {found['randomised'].capitalize()} needed: "
-        f"{'' if clusters else 'exposed, '}in the control and the smallest treatment together. "
+        f"{'exposed, ' if users else ''}in the control and the smallest treatment together. "
         "Variances are those under the exploring logger."
     )
     primary = next(row for row in found["metrics"] if row["metric"] == found["primary"])

@@ -45,15 +45,19 @@ def clustered(units: pl.DataFrame, cluster: str, metrics: Sequence[Metric]) -> t
         raise ValueError(
             f"{cluster}: {mixed[cluster].sort()[0]!r} has units of two arms; name the column of what was randomised"
         )
-    sums: dict[str, pl.Expr] = {}
+    _check(units, cluster)
+    ordered = units.sort("arm", cluster, maintain_order=True)
+    member = ordered.select(pl.struct("arm", cluster).rle_id()).to_series().to_numpy()
+    first = np.concatenate([[True], member[1:] != member[:-1]])
+    sums: dict[str, np.ndarray] = {}
     over = []
     for metric in metrics:
-        gaps = [column for column in _columns(metric) if units[column].null_count()]
-        seen = pl.all_horizontal(pl.col(gaps).is_not_null()) if gaps else None
-        over.append(_over_clusters(metric, f" where {metric.name} is known" if gaps else "", seen, sums))
-    rows = units.group_by("arm", cluster).agg(**sums).sort("arm", cluster)
-    _check(units, cluster)
-    return rows, over
+        gaps = [column for column in _columns(metric) if ordered[column].null_count()]
+        seen = ordered.select(pl.all_horizontal(pl.col(gaps).is_not_null())).to_series().to_numpy() if gaps else None
+        over.append(
+            _over_clusters(metric, f" where {metric.name} is known" if gaps else "", seen, ordered, member, sums)
+        )
+    return ordered.select("arm", cluster).filter(pl.Series(first)).with_columns(**sums), over
 
 
 def _columns(metric: Metric) -> list[str]:
@@ -62,16 +66,26 @@ def _columns(metric: Metric) -> list[str]:
     return list(dict.fromkeys(column for pair in pairs for column in pair if column))
 
 
-def _over_clusters(metric: Metric, suffix: str, seen: pl.Expr | None, sums: dict[str, pl.Expr]) -> Metric:
-    """The metric as a ratio of sums, which are added to ``sums``."""
+def _over_clusters(
+    metric: Metric,
+    suffix: str,
+    seen: np.ndarray | None,
+    ordered: pl.DataFrame,
+    member: np.ndarray,
+    sums: dict[str, np.ndarray],
+) -> Metric:
+    """The metric as a ratio of sums, which are added to ``sums``.
+
+    Terms are added one after the other, so that the last bit does not depend on how many threads there are.
+    """
 
     def summed(column: str | None) -> str:
         name = (column or _UNITS) + suffix
-        if column is None:
-            value = pl.len() if seen is None else seen.sum()
-            sums[name] = value.cast(pl.Float64)
-        else:
-            sums[name] = pl.col(column).sum() if seen is None else pl.col(column).filter(seen).sum()
+        if name not in sums:
+            value = (
+                np.ones(len(member)) if column is None else ordered[column].cast(pl.Float64).fill_null(0.0).to_numpy()
+            )
+            sums[name] = np.bincount(member, value if seen is None else value * seen)
         return name
 
     return replace(
@@ -133,7 +147,9 @@ def intraclass_correlation(units: pl.DataFrame, cluster: str, metric: Metric) ->
     within = between = 0.0
     count = clusters = arms = 0
     squares = 0.0
-    for rows in units.drop_nulls(columns).sort("arm", cluster).partition_by("arm", maintain_order=True):
+    for rows in (
+        units.drop_nulls(columns).sort("arm", cluster, maintain_order=True).partition_by("arm", maintain_order=True)
+    ):
         _, member = np.unique(rows[cluster].to_numpy(), return_inverse=True)
         value = rows[metric.numerator].to_numpy().astype(np.float64)
         if metric.denominator:

@@ -75,7 +75,7 @@ def _missing(results: Mapping[str, Any]) -> Iterator[Check]:
     visits = {
         arm: found
         for arm, found in ((results.get("diagnostics") or {}).get("visits") or {}).items()
-        if arm in results["arms"]
+        if arm in results["arms"] or results.get("switchback")
     }
     never = ", ".join(
         f"{arm} {words.percent((each['assigned'] - each['users']) / each['assigned'], sign=False)}"

@@ -31,7 +31,49 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
         for row in clusters["design_effects"]
         if row["metric"] == primary and words.known(row["design_effect"])
     ]
-    return [*found, clusters["left_out"]] if clusters["left_out"] else found
+    if clusters["left_out"]:
+        found.append(clusters["left_out"])
+    return found + _switchback(results)
+
+
+def _switchback(results: Mapping[str, Any]) -> list[str]:
+    """How cities switched, and what users carried over from block to block."""
+    design = results.get("switchback")
+    if not design:
+        return []
+    burn_in = design["burn_in_hours"]
+    not_counted = f", of which the first {words.count(burn_in)} are not counted" if burn_in else ""
+    found = [
+        f"Each of {words.count(design['cities'])} cities changed arms by blocks of {words.count(design['hours'])} "
+        f"hours{not_counted}."
+    ]
+    known = [row for row in design["effects"] if row["while_switching"]]
+    if not known:
+        return [
+            *found,
+            "What users carry over from one block to the next biases such estimates, and no number of blocks removes "
+            "that; with oracle: true the size of it is told.",
+        ]
+    primary = results["analysis"]["primary"]
+    always = {(row["metric"], row["treatment"]): row["truth"] for row in results["comparisons"] if row.get("truth")}
+    for row in known:
+        truth = always.get((row["metric"], row["treatment"]))
+        if row["metric"] != primary or not truth or not words.known(truth["lift"]):
+            continue
+        who = f" of {row['treatment']}" if len(words.treatments(results)) > 1 else ""
+        found.append(
+            f"While cities switch, the true lift{who} on {words.title(results, primary)} is "
+            f"{words.percent(row['while_switching']['lift'])}, which is what this design estimates; with one arm for "
+            f"everybody all the time it is {words.percent(truth['lift'])}. The difference is what users carry over "
+            "from one block to the next, a bias that no number of blocks removes."
+        )
+    held = [bool(row["while_switching"]["covered"]) for row in known]
+    lasting = [bool(truth["covered"]) for truth in always.values()]
+    return [
+        *found,
+        f"Of {words.count(len(held))} intervals {words.count(sum(held))} hold the effect while cities switch, and "
+        f"{words.count(sum(lasting))} that of one arm for everybody, which is the truth of the table.",
+    ]
 
 
 def _cost(results: Mapping[str, Any], clusters: Mapping[str, Any], row: Mapping[str, Any]) -> str:
