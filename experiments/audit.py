@@ -174,12 +174,27 @@ def _config_of(directory: RunDirectory) -> ExperimentConfig:
     if directory.config.get("kind", "experiment") != "experiment":
         raise UserError(f"{directory.path}: holds a run of kind {directory.config['kind']}; audit an experiment")
     try:
-        return ExperimentConfig.model_validate(directory.config)
+        config = ExperimentConfig.model_validate(directory.config)
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         raise UserError(
             f"{directory.path}: its config is of another version (at {place}); run it again with --force"
         ) from error
+    refuse_clusters(config, str(directory.path))
+    return config
+
+
+def refuse_clusters(config: ExperimentConfig, where: str) -> None:
+    """Refuse an experiment whose users were not randomised one by one.
+
+    Raises:
+        UserError: naming what was randomised.
+    """
+    if config.assignment.unit != "user":
+        raise UserError(
+            f"{where}: assignment.unit is {config.assignment.unit}, and an audit draws users one by one; audit the "
+            "same config with --set 'assignment={unit: user}'"
+        )
 
 
 def _shares(config: ExperimentConfig) -> dict[str, float]:

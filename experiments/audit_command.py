@@ -126,6 +126,7 @@ def _run_first(
     quiet: bool,
 ) -> "RunDirectory":
     """The finished run of a config, carried out now if it was not before."""
+    from experiments.audit import refuse_clusters
     from experiments.config import ExperimentConfig
     from experiments.loading import UserError, load_config
     from experiments.report import write_report
@@ -134,6 +135,7 @@ def _run_first(
     config = load_config(path, overrides or ())
     if not isinstance(config, ExperimentConfig):
         raise UserError(f"{path}: its kind is {config.kind}; an audit needs an experiment or the folder of its run")
+    refuse_clusters(config, str(path))
     directory = place.open(out, config, force=False)
     if directory.complete:
         if not quiet:

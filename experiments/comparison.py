@@ -159,6 +159,10 @@ def _judge(runs: Sequence[Run]) -> tuple[dict[str, bool], list[str]]:
             "Names or shares of the runs differ, so other users fell on the arms: estimates rest on different "
             "randomisations of the same users."
         )
+    units = {run.label: run.config.get("assignment", {}).get("unit", "user") for run in runs}
+    if len(set(units.values())) > 1:
+        each = ", ".join(f"{label} by {unit}" for label, unit in units.items())
+        cautions.append(f"The runs randomised different units ({each}): their errors and powers are not of one design.")
     reading = [key for key in READING if len({str(run.results["analysis"].get(key)) for run in runs}) > 1]
     if reading:
         cautions.append(

@@ -17,8 +17,18 @@ from typing import Annotated, Any, Final, Literal
 import holidays
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from allocation.channels import learns_across_users
 from allocation.settings import Allocation, ExposureAllocation, NoAllocation
 from experiments.analysis_config import Analysis
+from experiments.assignment_config import (
+    MOST,
+    Assignment,
+    ByCityHours,
+    ByUser,
+    check_analysis,
+    check_blocks,
+    check_cities,
+)
 from experiments.serving_config import PlatformServing
 from experiments.sweep_config import Sweep
 from metrics.definitions import resolve
@@ -54,6 +64,12 @@ class GeneratedWorld(Parameters):
         description="climates of cities that are not shipped, or the name of a file that `testbed climate` wrote",
     )
     cities: tuple[str, ...] = Field(min_length=1, description="where users live; each has its own weather")
+    cities_per_climate: int = Field(
+        default=1,
+        ge=1,
+        le=MOST,
+        description="cities that have the climate of each of `cities`, with weather of their own on each day",
+    )
     country: str = Field(description="ISO 3166 code of the country whose holidays are kept")
     currency: str = Field(default="USD", pattern="^[A-Z]{3}$", description="ISO 4217 code; names the unit of money")
     contexts: ContextParameters = Field(
@@ -303,6 +319,7 @@ class ExperimentConfig(Parameters):
     scenario: Scenario = Field(default="item", description="where pages are shown; on a feed other cards compete")
     page: Page = Field(default=Page())
     arms: dict[str, Arm] = Field(description="the variants; order matters, the first is the control")
+    assignment: Assignment = Field(default=ByUser(), description="what is randomised")
     analysis: Analysis = Field(default=Analysis())
     frontier: Frontier | None = Field(default=None, description="play one arm at other lambdas; needs oracle: true")
     serving: PlatformServing | None = Field(
@@ -362,6 +379,7 @@ class ExperimentConfig(Parameters):
             if not self.oracle:
                 raise ValueError("frontier: given without oracle: true; a frontier is played on all users, so add it")
         self._check_serving()
+        self._check_assignment()
         watched = self.horizon.days + self.horizon.follow_up_days
         for metric in resolve(self.analysis.metrics):
             if metric.needs_days > watched:
@@ -374,6 +392,39 @@ class ExperimentConfig(Parameters):
         except ValueError as error:
             raise ValueError(f"analysis.sequential.looks: {error}") from error
         return self
+
+    def _check_assignment(self) -> None:
+        """Refuse clusters that this world has not, and blocks whose reading is for users randomised one by one."""
+        unit = self.assignment.unit
+        if unit == "user":
+            return
+        if isinstance(self.world, LogWorld):
+            raise ValueError(
+                f"assignment.unit: {unit}, but the places of a log differ too much in size; use user, or a generated "
+                "world"
+            )
+        if self.serving is not None:
+            raise ValueError(
+                f"serving: given with assignment.unit {unit}; a cluster's share of the platform is that of users, so "
+                "leave serving out or use assignment.unit user"
+            )
+        check_analysis(unit, self.analysis, self.horizon.days)
+        each = self.world.cities_per_climate
+        shares = {name: arm.share for name, arm in self.arms.items()}
+        cities = len(self.world.cities) * each
+        if not isinstance(self.assignment, ByCityHours):
+            check_cities(cities, each, self.world.users, shares)
+            return
+        horizon = self.horizon
+        check_blocks(self.assignment, cities, horizon.days, horizon.follow_up_days, self.analysis.metrics, shares)
+        if self.frontier is not None:
+            raise ValueError("frontier: given with assignment.unit city_hours; it is over users, so leave it out")
+        for name, arm in self.arms.items():
+            if learns_across_users(arm.allocation):
+                raise ValueError(
+                    f"arms.{name}.allocation: learns from its users, and with assignment.unit city_hours users are "
+                    "nobody's own; use the solver dual or cvxpy, without split"
+                )
 
     def _check_serving(self) -> None:
         """Refuse a cluster that nobody uses or that belongs to no arm, and a budget of seconds that nobody counts."""
@@ -495,10 +546,14 @@ def _check_control(field: str, control: str | None, names: Iterable[str]) -> Non
 def resolved(config: Config) -> dict[str, Any]:
     """The config as plain JSON values with every default filled in; loads back to an equal config."""
     data = config.model_dump(mode="json", by_alias=True)
+    if data["world"].get("cities_per_climate") == 1:
+        del data["world"]["cities_per_climate"]
     if isinstance(config, ExperimentConfig):
         data["analysis"]["control"] = config.control_name
         if config.serving is None:  # what is not asked for leaves a run as it was
             del data["serving"]
+        if config.assignment.unit == "user":
+            del data["assignment"]
         del data["sweep"]
     else:
         data["control"] = config.control_name

@@ -16,7 +16,7 @@ from policies.registry import RegisteredPolicy
 from simulator.batches import InteractionLog, Ints
 from simulator.state import State, copy_state
 
-BESIDE_THE_WORLD: Final = ("name", "arms", "analysis", "frontier", "serving", "oracle", "sweep")
+BESIDE_THE_WORLD: Final = ("name", "arms", "assignment", "analysis", "frontier", "serving", "oracle", "sweep")
 """Keys that a world and its history do not depend on. Any other key counts, so that a new one is never overlooked."""
 
 History = tuple[InteractionLog, list[tuple[Ints, State]]]

@@ -8,19 +8,27 @@ somewhat.
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from allocation.top_slots import TopSlots
-from experiments.config import ExperimentConfig
+from experiments.assignment_config import ByCityHours
+from experiments.blocks import Grid, block_metrics, block_rows, with_covariates
+from experiments.cluster_analysis import CITY
+from experiments.config import ExperimentConfig, GeneratedWorld
 from experiments.history import make_logger
+from experiments.loading import UserError
 from experiments.playing import Phases
 from experiments.progress import Progress
 from experiments.run_analysis import scorecard
 from experiments.runner import phases_of
+from experiments.segmenting import Surroundings
+from experiments.switchback import period_of
 from experiments.verdict import design_of
 from experiments.worlds import BuiltWorld, build_world
+from metrics.clusters import FEWEST, clustered, intraclass_correlation
 from metrics.cuped import NO_VARIANCE, UnadjustableError, adjusted_moments, plain_moments
 from metrics.definitions import Metric
 from metrics.estimates import arm_aggregates, columns_of
@@ -32,21 +40,23 @@ from simulator.engine import Simulation, opening_state
 from simulator.pools import Engine, Tick
 from simulator.shards import PROCESSES, cut
 from simulator.state import State, take_state
-from simulator.tables import UserDays
+from simulator.tables import UserDays, UserPeriods
 from simulator.world import World
 
+RANDOMISED: Final = {"user": "users", "city": "cities", "city_hours": "blocks"}
 _PILOT = "pilot"
 
 
 @dataclass(frozen=True)
 class PilotTask:
-    """Days of a shard under the logger, of which the last are recorded."""
+    """Days of a shard under the logger, of which the last are recorded, by periods of ``hours`` or by days."""
 
     world: World
     state: State
     logger: RegisteredPolicy
     phases: Phases
     begins: int
+    hours: int | None = None
 
 
 def play_pilot(task: PilotTask, tick: Tick) -> pl.DataFrame:
@@ -54,7 +64,8 @@ def play_pilot(task: PilotTask, tick: Tick) -> pl.DataFrame:
     first, last = task.phases.warmup_start, task.phases.experiment_end
     if task.begins < first:
         Simulation(task.world, task.state, task.logger, TopSlots(), [], lambda day: tick()).run(task.begins, first)
-    record = UserDays(task.world.users, first, last)
+    users, hours = task.world.users, task.hours
+    record = UserDays(users, first, last) if hours is None else UserPeriods(users, first, last, hours)
     Simulation(task.world, task.state, task.logger, TopSlots(), [record], lambda day: tick()).run(first, last)
     user = task.world.population.observed.user
     arm = pl.Series([_PILOT]).to_numpy().repeat(len(user))
@@ -80,6 +91,9 @@ def run_pilot(
 ) -> tuple[pl.DataFrame, Phases]:
     """Play the pilot: user days of all users, and which days they are.
 
+    Where cities are randomised the rows have the user's ``city``; where blocks of hours are, they are periods of a day
+    with ``hour``, and with the index of the user's city as ``place``.
+
     Raises:
         DatasetError: a world's log cannot be used.
         WorkerDiedError: workers died again and again.
@@ -100,13 +114,20 @@ def run_pilot(
         begins = phases.warmup_start if built.recorded else 0
         logger = make_logger(built, config.seed)
         tasks = [
-            PilotTask(built.world.take(rows), _state(built, rows, begins), logger, phases, begins)
+            PilotTask(built.world.take(rows), _state(built, rows, begins), logger, phases, begins, period_of(config))
             for rows in cut(built.world.users, pool.workers)
         ]
         days = phases.experiment_end - begins
         with progress.stage("playing the pilot", days * len(tasks)) as stage:
             parts = pool.map(play_pilot, tasks, stage.advance)
-    return pl.concat(parts).sort("user", "day"), phases
+    user_days = pl.concat(parts).sort("user", "day")
+    if config.assignment.unit == "city_hours":
+        return user_days.sort("user", "day", "hour").with_columns(
+            pl.Series("place", built.world.population.observed.city[user_days["user"].to_numpy()])
+        ), phases
+    if config.assignment.unit == "city":
+        user_days = Surroundings.of(built.world).with_city(user_days)
+    return user_days, phases
 
 
 def _state(built: BuiltWorld, rows: Any, begins: int) -> State:
@@ -122,12 +143,16 @@ def plan_power(config: ExperimentConfig, user_days: pl.DataFrame, phases: Phases
     metric pays for them (Jennison and Turnbull's inflation factor).
 
     Returns:
-        ``exposed`` (users of the pilot), ``days`` (planned), ``pilot_days``, ``alpha``, ``target_lift``, ``wanted``,
+        ``randomised`` (users, cities or blocks), ``clusters`` (cities of the pilot, or None), ``exposed`` (users of
+        the pilot), ``days`` (planned), ``pilot_days``, ``alpha``, ``target_lift``, ``wanted``,
         ``comparisons``, ``looks``, ``looks_cost``, ``primary`` and ``metrics``: for each ``metric``, ``title``,
         ``value``, ``unit``, ``log_variance`` (of one user, on the scale of lifts, after CUPED),
         ``variance_reduction``, ``users`` (exposed, both arms), ``power`` for the target, ``smallest_lift``, the same
         ``corrected`` as the first of all comparisons, ``users_needed`` (exposed, both arms), ``growth_needed`` (of the
-        world) and ``days_needed``; ``None`` where the pilot cannot tell.
+        world) and ``days_needed``; ``None`` where the pilot cannot tell. Where blocks are randomised, ``exposed``,
+        ``users`` and ``users_needed`` count them. Where cities are, ``users``,
+        ``users_needed`` and ``log_variance`` are those of cities as large as these, and ``design_effect`` and
+        ``correlation`` are there too.
     """
     analysis = config.analysis
     planned = config.horizon.days
@@ -137,8 +162,21 @@ def plan_power(config: ExperimentConfig, user_days: pl.DataFrame, phases: Phases
     control = config.arms[config.control_name].share
     treatment = min(arm.share for name, arm in config.arms.items() if name != config.control_name)
     metrics = scorecard(config)
-    start = phases.experiment_start
-    by_day = {day: user_totals(user_days, start, start + day, start + day, metrics) for day in range(1, pilot_days + 1)}
+    start, unit = phases.experiment_start, config.assignment.unit
+    by_day: dict[int, pl.DataFrame]
+    if unit == "city_hours":
+        metrics = tuple(block_metrics(metrics))
+        by_day = _blocks_by_day(config, user_days, phases)
+        pilot_days = max(by_day)
+    else:
+        by_day = {
+            day: user_totals(user_days, start, start + day, start + day, metrics) for day in range(1, pilot_days + 1)
+        }
+    if unit == "city":
+        cities = user_days.select("user", CITY).unique()
+        by_day = {
+            day: totals.join(cities, on="user", how="left", maintain_order="left") for day, totals in by_day.items()
+        }
     rows = []
     for metric in metrics:
         growth = cost if metric.name == analysis.primary else 1.0
@@ -147,6 +185,8 @@ def plan_power(config: ExperimentConfig, user_days: pl.DataFrame, phases: Phases
     return {
         "name": config.name,
         "primary": analysis.primary,
+        "randomised": RANDOMISED[unit],
+        "clusters": by_day[pilot_days][CITY].n_unique() if unit == "city" else None,
         "exposed": by_day[pilot_days].height,
         "days": planned,
         "pilot_days": pilot_days,
@@ -158,6 +198,35 @@ def plan_power(config: ExperimentConfig, user_days: pl.DataFrame, phases: Phases
         "looks_cost": cost,
         "metrics": rows,
     }
+
+
+def _blocks_by_day(config: ExperimentConfig, periods: pl.DataFrame, phases: Phases) -> dict[int, pl.DataFrame]:
+    """The pilot's blocks, with their warm-up, after each number of days that holds whole blocks.
+
+    Raises:
+        UserError: the pilot is shorter than a block.
+    """
+    design = config.assignment
+    assert isinstance(design, ByCityHours)
+    assert isinstance(config.world, GeneratedWorld)
+    start, step = phases.experiment_start, max(design.hours // 24, 1)
+    days = range(step, phases.experiment_end - start + 1, step)
+    if not days:
+        raise UserError(
+            f"assignment.hours: {design.hours}, and the pilot on the history has {phases.experiment_end - start} days; "
+            "use shorter blocks or raise horizon.history_days"
+        )
+    city = np.zeros(int(periods["user"].to_numpy().max(initial=0)) + 1, np.int64)
+    city[periods["user"].to_numpy()] = periods["place"].to_numpy()
+    names = tuple(str(n) for n in range(len(config.world.cities) * config.world.cities_per_climate))
+    warmup = periods.filter(pl.col("day") < start)
+    found = {}
+    for day in days:
+        grid = Grid(names, city, start, day, design.hours, design.burn_in_hours)
+        played = periods.filter((pl.col("day") >= start) & (pl.col("day") < start + day))
+        rows = block_rows(grid, played, np.full((len(names), grid.blocks), _PILOT))
+        found[day] = with_covariates(grid, rows, warmup)
+    return found
 
 
 class _Plan:
@@ -176,6 +245,8 @@ class _Plan:
     ) -> None:
         self._config, self._metric, self._growth = config, metric, growth
         self._shares = (control, treatment)
+        self._by_city = config.assignment.unit == "city"
+        self._few = config.assignment.unit != "user"
 
     def row(self, by_day: dict[int, pl.DataFrame]) -> dict[str, Any]:
         """The metric's plan, from totals after each number of days."""
@@ -197,25 +268,30 @@ class _Plan:
             )
         )
         measured = self._measured(by_day[last])
+        if self._by_city:
+            found |= {"design_effect": None, "correlation": None}
         if measured is None:
             return found | empty
         value, variance, reduction, exposed = measured
+        if self._by_city:
+            found |= self._clustering(by_day[last], variance / exposed)
+        degrees = self._degrees(exposed)
         error = self._error(variance, exposed)
         family = len(analysis.metrics) * (len(self._config.arms) - 1)
         alphas = (analysis.alpha, analysis.alpha if analysis.correction == "none" else analysis.alpha / family)
-        smallest = [math.expm1(smallest_effect(error, alpha, analysis.power.power)) for alpha in alphas]
+        smallest = [math.expm1(smallest_effect(error, alpha, analysis.power.power, degrees)) for alpha in alphas]
         target = math.log1p(analysis.power.lift)
-        enough = (smallest_effect(error, analysis.alpha, analysis.power.power) / target) ** 2
+        enough = (smallest_effect(error, analysis.alpha, analysis.power.power, degrees) / target) ** 2
         both = sum(self._shares)
         return found | {
             "value": value,
             "log_variance": variance,
             "variance_reduction": reduction,
             "users": round(exposed * both),
-            "power": power_of(target, error, analysis.alpha),
+            "power": power_of(target, error, analysis.alpha, degrees=degrees),
             "smallest_lift": smallest[0],
             "smallest_lift_corrected": smallest[1],
-            "users_needed": math.ceil(exposed * both * enough),
+            "users_needed": max(math.ceil(exposed * both * enough), 2 * FEWEST if self._few else 1),
             "growth_needed": enough,
             "days_needed": self._days_needed(by_day),
         }
@@ -228,7 +304,9 @@ class _Plan:
             if measured is None:
                 continue
             error = self._error(measured[1], measured[3])
-            if power_of(math.log1p(analysis.power.lift), error, analysis.alpha) >= analysis.power.power:
+            degrees = self._degrees(measured[3])
+            target = math.log1p(analysis.power.lift)
+            if power_of(target, error, analysis.alpha, degrees=degrees) >= analysis.power.power:
                 return day
         return None
 
@@ -237,10 +315,27 @@ class _Plan:
         control, treatment = self._shares
         return math.sqrt(self._growth * variance * (1.0 / control + 1.0 / treatment) / exposed)
 
-    def _measured(self, totals: pl.DataFrame) -> tuple[float, float, float | None, int] | None:
-        """Value, variance of one user's part in its logarithm, what CUPED removes, and users."""
+    def _degrees(self, units: int) -> float | None:
+        """Degrees of freedom of the test, where its units are few."""
+        return max(units * sum(self._shares) - 2.0, 1.0) if self._few else None
+
+    def _clustering(self, totals: pl.DataFrame, squared_error: float) -> dict[str, float | None]:
+        """What randomising cities costs beside users, and how alike users of a city are."""
+        alone = self._measured(totals, clusters=False)
+        assert alone is not None  # cities were measured, and they have users
+        return {
+            "design_effect": squared_error / (alone[1] / alone[3]),
+            "correlation": intraclass_correlation(totals, CITY, self._metric),
+        }
+
+    def _measured(self, totals: pl.DataFrame, clusters: bool = True) -> tuple[float, float, float | None, int] | None:
+        """Value, variance of one unit's part in its logarithm, what CUPED removes, and units: users, or cities."""
         metric, cuped = self._metric, self._config.analysis.cuped
         rows = totals.drop_nulls(columns_of(metric, cuped))
+        if self._by_city and clusters:
+            if rows[CITY].n_unique() < FEWEST:
+                return None
+            rows, (metric,) = clustered(rows, CITY, [metric])
         if rows.height < 2:
             return None
         arm = arm_aggregates(rows, [_PILOT], [metric], cuped)[_PILOT]

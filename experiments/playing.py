@@ -24,7 +24,7 @@ from simulator.protocols import Allocator
 from simulator.shards import Tick
 from simulator.snapshots import as_array, as_value, prefixed, under
 from simulator.state import State, copy_state
-from simulator.tables import IMPRESSION_COLUMNS, Impressions, Recorder, UserDays
+from simulator.tables import IMPRESSION_COLUMNS, Impressions, Recorder, UserDays, UserPeriods
 from simulator.traffic import Visits
 from simulator.truth import Truth
 from simulator.world import World
@@ -36,7 +36,8 @@ Columns = tuple[npt.NDArray[Any], ...]
 class HistoryTask:
     """Days 0..end_day of a shard under the logger.
 
-    ``piece`` is where to keep it, None for nowhere; ``watch`` asks for its visits. Likewise in the tasks below.
+    ``piece`` is where to keep it, None for nowhere; ``watch`` asks for its visits. Likewise in the tasks below, where
+    ``hours`` asks for a table by periods of a day (``UserPeriods``) instead of days.
     """
 
     world: World
@@ -126,6 +127,7 @@ class WarmupTask:
     phases: Phases
     piece: Piece | None = None
     watch: bool = False
+    hours: int | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class WarmupResult:
 def play_warmup(task: WarmupTask, tick: Tick) -> WarmupResult:
     """Play a shard's warm-up."""
     span = task.phases.warmup
-    record = UserDays(task.world.users, *span)
+    record = _recorder(task.world.users, span, task.hours)
     user = task.world.population.observed.user
     if span[0] == span[1]:  # the policy may still hold what it wrote down elsewhere
         return WarmupResult(record.table(user, task.arm_of_row, []), task.state, VisitCount(), Notes())
@@ -180,6 +182,7 @@ class ArmTask:
         piece: where to keep what is played; None for nowhere.
         watch: whether the visits are asked for.
         looked_at: whose first page is written down, bool [users]; None for nobody's.
+        hours: of the periods of a day that the table is wanted by; None for whole days.
     """
 
     world: World
@@ -194,6 +197,7 @@ class ArmTask:
     piece: Piece | None = None
     watch: bool = False
     looked_at: Bools | None = None
+    hours: int | None = None
 
 
 @dataclass(frozen=True)
@@ -222,7 +226,7 @@ class ArmResult:
 def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
     """Play users under one arm, from a copy of the moment at which the arms part."""
     span = task.phases.arms
-    record = UserDays(task.world.users, *span)
+    record = _recorder(task.world.users, span, task.hours)
     watcher = Visits() if task.watch else None
     kept = _found(task.piece)
     if kept is not None and kept.finished:
@@ -306,6 +310,10 @@ def _play(
     _tick_all(first - span[0], tick)
     simulation.run(first, span[1], None if kept is None else kept.arrays)
     return simulation.visits
+
+
+def _recorder(users: int, span: tuple[int, int], hours: int | None) -> UserDays:
+    return UserDays(users, *span) if hours is None else UserPeriods(users, *span, hours)
 
 
 def _seen(watcher: Visits | None) -> Ints | None:

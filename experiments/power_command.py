@@ -71,10 +71,11 @@ def print_power(console: Console, found: Mapping[str, Any]) -> None:
     console.print(
         Text(
             f"{found['days']} days at alpha {found['alpha']:g}, {looks}; pilot of {found['pilot_days']} days with "
-            f"{words.count(found['exposed'])} users",
+            f"{words.count(found['exposed'])} {'blocks' if found['randomised'] == 'blocks' else 'users'}",
             style="dim",
         )
     )
+    randomised = str(found["randomised"])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("Metric", overflow="fold")
     chance = f"chance to\nnotice {found['target_lift']:.3g}".replace("0.", ".")
@@ -84,7 +85,7 @@ def print_power(console: Console, found: Mapping[str, Any]) -> None:
         "smallest\nlift",
         "corrected",
         chance,
-        "users\nneeded",
+        f"{randomised}\nneeded",
         "days\nneeded",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -109,18 +110,29 @@ def _sentence(found: Mapping[str, Any]) -> str:
     from experiments.report import words
 
     wanted, target = f"{found['wanted']:.0%}", words.percent(found["target_lift"])
+    clusters = found["clusters"]
+    users = found["randomised"] == "users"
+    units = "exposed users" if users else f"{found['randomised']} as large as these"
     columns = (
         f"Smallest lift: noticed with a chance of {wanted}, by itself and, corrected, as the first of "
-        f"{found['comparisons']} comparisons. Users needed: exposed, in the control and the smallest treatment "
-        "together. Variances are those under the exploring logger."
+        f"{found['comparisons']} comparisons. {found['randomised'].capitalize()} needed: "
+        f"{'exposed, ' if users else ''}in the control and the smallest treatment together. "
+        "Variances are those under the exploring logger."
     )
     primary = next(row for row in found["metrics"] if row["metric"] == found["primary"])
+    if clusters and words.known(primary["design_effect"]):
+        alike = "" if primary["correlation"] is None else f" (correlation within cities {primary['correlation']:.4f})"
+        columns += (
+            f" {words.count(clusters)} cities are randomised: the variance on {primary['title']} is about "
+            f"{words.short(primary['design_effect'])} times that of randomising users{alike}, as far as so many cities "
+            "can tell."
+        )
     if primary["power"] is None:
         return f"{columns} The pilot cannot tell what the test would notice on {primary['title']}."
     days = primary["days_needed"]
     return (
         f"{columns} As planned, a lift of {target} on {primary['title']} is noticed with a chance of "
-        f"{primary['power']:.0%}. A chance of {wanted} needs {words.count(primary['users_needed'])} exposed users, "
+        f"{primary['power']:.0%}. A chance of {wanted} needs {words.count(primary['users_needed'])} {units}, "
         f"which is {words.number(primary['growth_needed'])} times those at hand"
         f"{f', or {days} days with those' if days else ', or more days than the pilot has'}."
     )

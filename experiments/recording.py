@@ -9,14 +9,13 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from allocation.assignment import assign
 from allocation.channels import learns_across_users
 from experiments.config import ExperimentConfig
 from experiments.fitting import fit_policies
 from experiments.history import play_history_of_all
 from experiments.playing import WarmupTask, play_arm, play_warmup
 from experiments.progress import Progress
-from experiments.runner import arm_tasks, largest_first, phases_of, variants_of, world_of
+from experiments.runner import arm_tasks, assigned_arms, largest_first, phases_of, variants_of, world_of
 from experiments.serving import serve_arms
 from experiments.worlds import BuiltWorld
 from simulator.batches import Ints
@@ -70,8 +69,7 @@ def _play_all(config: ExperimentConfig, built: BuiltWorld, pool: Pool, progress:
     log = join_logs([part.columns for _, part in history], 0, config.horizon.history_days)
     fitted = fit_policies(config.arms, log, world, config.seed, progress)
     served = serve_arms(config, world, fitted, log, phases, pool, progress)
-    shares = {name: arm.share for name, arm in config.arms.items()}
-    arm_of_row = np.array(list(config.arms))[assign(built.rows, shares, config.name, config.seed)]
+    arm_of_row = assigned_arms(config, built)
     control = fitted[config.control_name]
     before = [
         WarmupTask(world.take(rows), part.state, control, arm_of_row[rows], phases, watch=True)

@@ -3,6 +3,7 @@
 Timings and machine go into the manifest instead, so that equal configs give equal results to the byte.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from allocation.settings import ExposureAllocation
+from experiments.cluster_analysis import CITY, balance_over_clusters, days_over_clusters
 from experiments.config import Arm, ExperimentConfig, GeneratedWorld
 from experiments.playing import Phases
 from experiments.run_analysis import analyse, scorecard
@@ -79,8 +81,12 @@ def build_results(
     metrics = scorecard(config)
     days = (phases.experiment_start, phases.experiment_end, phases.follow_up_end)
     totals = user_totals(played.user_days, *days, metrics)
+    surroundings = Surroundings.of(world)
     exposed = {arm: int((totals["arm"] == arm).sum()) for arm in config.arms}
-    ratio = sample_ratio(exposed, {name: arm.share for name, arm in config.arms.items()})
+    by_city = config.assignment.unit == "city"
+    cities = surroundings.with_city(totals).unique([CITY, "arm"])
+    randomised = {arm: int((cities["arm"] == arm).sum()) for arm in config.arms} if by_city else exposed
+    ratio = sample_ratio(randomised, {name: arm.share for name, arm in config.arms.items()})
     under_arm = None
     if played.under_arm is not None:
         under_arm = {arm: pl.concat([played.warmup, table]) for arm, table in played.under_arm.items()}
@@ -91,14 +97,68 @@ def build_results(
         totals,
         under_arm,
         ratio.ok,
-        lambda day: _date(world, day),
-        Surroundings.of(world),
+        lambda day: date_of(world, day),
+        surroundings,
     )
-    daily = daily_effects(played.user_days, control, treatments, metrics, analysis.alpha)
-    daily_truth = _daily_truth(played, control, metrics)
+    days_of, of_days = played.user_days, list(metrics)
+    if by_city:
+        days_of, of_days = days_over_clusters(surroundings.with_city(played.user_days), CITY, metrics)
+    daily = daily_effects(days_of, control, treatments, of_days, analysis.alpha)
+    daily_truth = true_days(played.under_arm, control, metrics)
     for point in daily:
-        point["date"] = _date(world, point["day"])
+        point["date"] = date_of(world, point["day"])
         point["truth"] = daily_truth.get((point["metric"], point["treatment"], point["day"]))
+    return {
+        **opening(config, world, phases, metrics, config_hash),
+        "arms": {
+            name: {
+                "policy": arm.policy,
+                "params": changed_params(arm),
+                "share": arm.share,
+                "users": exposed[name],
+                "assigned": played.assigned[name],
+                "totals": totals_of(played.user_days, name),
+            }
+            for name, arm in config.arms.items()
+        },
+        "srm": {"p_value": ratio.p_value, "ok": ratio.ok},
+        **verdict,
+        "daily": daily,
+        "context": context_strip(config, world, phases),
+        "allocation": allocation_of(world, played.diaries),
+        "thinking": thinking_of(world, played.thinking),
+        "frontier": _frontier(config, played, days),
+        "pages": shown_pages(played.pages, config.oracle, world, lambda day: date_of(world, day)),
+        "diagnostics": {
+            "warmup_balance": [
+                {
+                    "metric": row["covariate"],
+                    "treatment": row["treatment"],
+                    "difference_sd": row["smd"],
+                    "p_value": row["p_value"],
+                }
+                for row in (
+                    balance_over_clusters(surroundings.with_city(totals), CITY, control, treatments, metrics)
+                    if by_city
+                    else warmup_balance(totals, control, treatments, metrics)
+                )
+            ],
+            "visits": {
+                name: {"drawn": v.drawn, "served": v.served, "lost": v.lost} for name, v in played.visits.items()
+            },
+            "exposed": exposed,
+            "churned": played.churned,
+            "warmup_thinking": warmup_thinking_of(world, played.warmup_thinking),
+        },
+        **_serving(config, world, phases, played, totals),
+    }
+
+
+def opening(
+    config: ExperimentConfig, world: World, phases: Phases, metrics: Sequence[Metric], config_hash: str
+) -> dict[str, Any]:
+    """What results begin with: which experiment this is, its days, its world, and what its metrics are."""
+    analysis = config.analysis
     return {
         "schema": SCHEMA,
         "name": config.name,
@@ -107,11 +167,11 @@ def build_results(
         "config_hash": config_hash,
         "currency": world.currency,
         "horizon": {
-            "start": _date(world, 0),
-            "warmup_start": _date(world, phases.warmup_start),
-            "experiment_start": _date(world, phases.experiment_start),
-            "experiment_end": _date(world, phases.experiment_end),
-            "follow_up_end": _date(world, phases.follow_up_end),
+            "start": date_of(world, 0),
+            "warmup_start": date_of(world, phases.warmup_start),
+            "experiment_start": date_of(world, phases.experiment_start),
+            "experiment_end": date_of(world, phases.experiment_end),
+            "follow_up_end": date_of(world, phases.follow_up_end),
         },
         "world": {
             "kind": config.world.kind,
@@ -121,7 +181,7 @@ def build_results(
             "contexts": config.world.contexts.model_dump() if isinstance(config.world, GeneratedWorld) else None,
         },
         "analysis": {
-            "control": control,
+            "control": config.control_name,
             "primary": analysis.primary,
             "metrics": list(analysis.metrics),
             "alpha": analysis.alpha,
@@ -142,43 +202,6 @@ def build_results(
             }
             for m in metrics
         },
-        "arms": {
-            name: {
-                "policy": arm.policy,
-                "params": changed_params(arm),
-                "share": arm.share,
-                "users": exposed[name],
-                "assigned": played.assigned[name],
-                "totals": _totals(played.user_days, name),
-            }
-            for name, arm in config.arms.items()
-        },
-        "srm": {"p_value": ratio.p_value, "ok": ratio.ok},
-        **verdict,
-        "daily": daily,
-        "context": context_strip(config, world, phases),
-        "allocation": _allocation(world, played),
-        "thinking": {arm: _dated(world, account) for arm, account in played.thinking.items()} or None,
-        "frontier": _frontier(config, played, days),
-        "pages": shown_pages(played.pages, config.oracle, world, lambda day: _date(world, day)),
-        "diagnostics": {
-            "warmup_balance": [
-                {
-                    "metric": row["covariate"],
-                    "treatment": row["treatment"],
-                    "difference_sd": row["smd"],
-                    "p_value": row["p_value"],
-                }
-                for row in warmup_balance(totals, control, treatments, metrics)
-            ],
-            "visits": {
-                name: {"drawn": v.drawn, "served": v.served, "lost": v.lost} for name, v in played.visits.items()
-            },
-            "exposed": exposed,
-            "churned": played.churned,
-            "warmup_thinking": _warmup_thinking(world, played),
-        },
-        **_serving(config, world, phases, played, totals),
     }
 
 
@@ -201,38 +224,45 @@ def _changed(given: dict[str, Any], defaults: dict[str, Any], prefix: str) -> di
     return found
 
 
-def _date(world: World, day: int) -> str:
+def date_of(world: World, day: int) -> str:
+    """The date of a day of the horizon."""
     return (world.environment.start + timedelta(days=day)).isoformat()
 
 
-def _totals(user_days: pl.DataFrame, arm: str) -> dict[str, Any]:
+def totals_of(user_days: pl.DataFrame, arm: str) -> dict[str, Any]:
+    """What the experiment's days of an arm sum up to."""
     mine = user_days.filter((pl.col("arm") == arm) & (pl.col("phase") == "experiment"))
     return {name: mine[name].sum() for name in TOTALS}
 
 
-def _allocation(world: World, played: Played) -> dict[str, Any] | None:
+def allocation_of(world: World, diaries: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
     """What allocators wrote down, by arm, with dates; None where no arm has two channels."""
 
     def dated(days: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [entry | {"date": _date(world, entry["day"])} for entry in days]
+        return [entry | {"date": date_of(world, entry["day"])} for entry in days]
 
     found = {}
-    for arm, diary in played.diaries.items():
+    for arm, diary in diaries.items():
         found[arm] = diary | {"days": dated(diary["days"])}
         if "split" in diary:
             found[arm]["split"] = diary["split"] | {"days": dated(diary["split"]["days"])}
     return found or None
 
 
+def thinking_of(world: World, accounts: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """What policies wrote down, by arm, with dates; None where no policy thinks."""
+    return {arm: _dated(world, account) for arm, account in accounts.items()} or None
+
+
 def _dated(world: World, account: dict[str, Any]) -> dict[str, Any]:
-    return dated_thinking(account, lambda day: _date(world, day))
+    return dated_thinking(account, lambda day: date_of(world, day))
 
 
-def _warmup_thinking(world: World, played: Played) -> dict[str, Any] | None:
+def warmup_thinking_of(world: World, told: dict[str, Any] | None) -> dict[str, Any] | None:
     """What the warm-up cost, which is no arm's doing; nobody asks whom it thought about."""
-    if played.warmup_thinking is None:
+    if told is None:
         return None
-    account = _dated(world, played.warmup_thinking)
+    account = _dated(world, told)
     return {key: account[key] for key in ("users", "ledger", "refreshes")}
 
 
@@ -261,7 +291,7 @@ def _serving(
         true_value,
         world.users,
         phases,
-        lambda day: _date(world, day),
+        lambda day: date_of(world, day),
     )
     return {"serving": section}
 
@@ -296,15 +326,15 @@ def _frontier(config: ExperimentConfig, played: Played, days: tuple[int, int, in
     }
 
 
-def _daily_truth(
-    played: Played, control: str, metrics: tuple[Metric, ...]
+def true_days(
+    under_arm: Mapping[str, pl.DataFrame] | None, control: str, metrics: Sequence[Metric]
 ) -> dict[tuple[str, str, int], dict[str, float | None]]:
-    """The true difference of each day's values, over all users active on that day under each arm."""
-    if played.under_arm is None:
+    """The true difference of each day's values, over all rows of that day under each arm; nothing where unknown."""
+    if under_arm is None:
         return {}
     additive = [m for m in metrics if m.window is None]
     values: dict[str, dict[tuple[str, int], float]] = {}
-    for arm, table in played.under_arm.items():
+    for arm, table in under_arm.items():
         by_day = table.filter(pl.col("phase") == "experiment").group_by("day", maintain_order=True)
         sums = by_day.agg(pl.len().alias("users"), pl.col(*COUNTS, *AMOUNTS).sum())
         values[arm] = {}
@@ -348,7 +378,7 @@ def context_strip(config: ExperimentConfig, world: World, phases: Phases) -> dic
 
     acts = isinstance(config.world, GeneratedWorld) and config.world.contexts.trends > 0.0
     return {
-        "dates": [_date(world, day) for day in days],
+        "dates": [date_of(world, day) for day in days],
         "cities": cities,
         "occasions": rows("title", context.occasion_titles, context.occasion_level),
         "trends": rows("topic", context.topic_names, context.trend_level) if acts else [],

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from experiments.cluster_analysis import CITY, LEFT_OUT, capped_over_clusters, cluster_block
 from experiments.config import ExperimentConfig
 from experiments.playing import Phases
 from experiments.run_course import retention_block, trend_rows
@@ -17,6 +18,7 @@ from experiments.segmenting import Surroundings, segment_blocks
 from experiments.truths import Truths, beside
 from experiments.verdict import Capped, Question, Reading, answer
 from metrics.capping import cap_heights, capped, share_capped
+from metrics.clusters import clustered
 from metrics.definitions import Covariate, Metric, resolve
 from metrics.user_totals import user_totals
 from simulator.tables import AMOUNTS
@@ -43,7 +45,8 @@ def analyse(
 ) -> dict[str, Any]:
     """Blocks of ``results.json`` with the truth beside each estimate.
 
-    Those of ``verdict.answer``, and ``segments``, ``interactions``, ``trends`` and ``retention``.
+    Those of ``verdict.answer``, and ``segments``, ``interactions``, ``trends`` and ``retention``. Where cities were
+    randomised the tests are over cities; these last four are then empty, and ``clusters`` says what that cost.
 
     Args:
         config: the experiment.
@@ -59,11 +62,18 @@ def analyse(
     treatments = [arm for arm in config.arms if arm != control]
     truths = Truths(under_arm, phases, control, metrics)
     days = config.analysis.sequential.days_of(config.horizon.days)
+    cut = _capped(config, phases, user_days, metrics)
+    by_city = config.assignment.unit == "city"
+    tested, compared = totals, list(metrics)
+    if by_city:
+        totals = surroundings.with_city(totals)
+        tested, compared = clustered(totals, CITY, metrics)
+        cut = capped_over_clusters(cut and replace(cut, totals=surroundings.with_city(cut.totals)), CITY)
     question = Question(
-        totals=totals,
+        totals=tested,
         control=control,
         treatments=treatments,
-        metrics=metrics,
+        metrics=compared,
         primary=config.analysis.primary,
         settings=config.analysis,
         trusted=trusted,
@@ -71,11 +81,12 @@ def analyse(
             Reading(
                 time=day / config.horizon.days,
                 labels={"day": phases.experiment_start + day - 1, "date": date_of(phases.experiment_start + day - 1)},
-                totals=_totals_after(user_days, totals, day, phases, metrics),
+                totals=_totals_after(user_days, tested, day, phases, metrics),
             )
             for day in days
         ],
-        capped=_capped(config, phases, user_days, metrics),
+        capped=cut,
+        clusters=by_city,
     )
     found = answer(question)
     for row in found["comparisons"]:
@@ -89,9 +100,16 @@ def analyse(
             look["truth"] = beside(truths.at(day).get((path["metric"], path["treatment"])), look["ci"])
     for row in found["quantiles"]:
         row["truth"] = truths.of_quantile(row, days[-1])
-    found |= _segments(config, phases, user_days, totals, truths, surroundings, metrics)
-    found["trends"] = trend_rows(config, user_days, truths, metrics)
-    found["retention"] = retention_block(config, phases, user_days, truths)
+    if by_city:
+        analysis = config.analysis
+        found |= {"segments": [], "interactions": [], "trends": [], "retention": None}
+        found["clusters"] = cluster_block(
+            totals, CITY, "cities", "users", found["comparisons"], metrics, analysis.alpha, analysis.cuped, LEFT_OUT
+        )
+    else:
+        found |= _segments(config, phases, user_days, totals, truths, surroundings, metrics)
+        found["trends"] = trend_rows(config, user_days, truths, metrics)
+        found["retention"] = retention_block(config, phases, user_days, truths)
     for row in found["guardrails"]:
         truth = truths.at(days[-1]).get((row["metric"], row["treatment"]))
         row["truth"] = None if truth is None else {"lift": truth["lift"]}

@@ -32,6 +32,7 @@ REALISM_REPORT: Final = "realism.html"
 REPORT: Final = "report.html"
 USER_DAYS: Final = "user_days.parquet"
 COUNTERFACTUALS: Final = "counterfactuals.parquet"
+BLOCKS: Final = "blocks.parquet"
 PARTS: Final = "parts"
 LOG: Final = "log"
 
@@ -198,7 +199,18 @@ class RunDirectory:
 
     def _discard(self) -> None:
         """Remove an earlier run and nothing else; the manifest first, so that it never looks complete."""
-        for name in (MANIFEST, RESULTS, EVALUATION, TIMING, AUDIT, AUDIT_REPORT, REPORT, USER_DAYS, COUNTERFACTUALS):
+        for name in (
+            MANIFEST,
+            RESULTS,
+            EVALUATION,
+            TIMING,
+            AUDIT,
+            AUDIT_REPORT,
+            REPORT,
+            USER_DAYS,
+            COUNTERFACTUALS,
+            BLOCKS,
+        ):
             (self.path / name).unlink(missing_ok=True)
         for name in (PARTS, LOG):
             shutil.rmtree(self.path / name, ignore_errors=True)

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from allocation.assignment import assign
+from allocation.assignment import assign, assign_cities
 from allocation.channels import build_allocator, join_diaries, learns_across_users
-from allocation.settings import Allocation, ExposureAllocation
+from allocation.settings import Allocation, ExposureAllocation, NoAllocation
 from allocation.top_slots import TopSlots
+from experiments.assignment_config import ByCityHours
 from experiments.config import Arm, ExperimentConfig, config_hash
 from experiments.fitting import fit_policies, make_policy
 from experiments.groundwork import Groundwork
@@ -36,10 +37,13 @@ from experiments.progress import Progress
 from experiments.provenance import Stopwatch, manifest
 from experiments.results import Played, build_results
 from experiments.resuming import Attempt, begin_or_go_on, days_found
-from experiments.run_directory import COUNTERFACTUALS, MANIFEST, RESULTS, USER_DAYS, RunDirectory
+from experiments.run_directory import BLOCKS, COUNTERFACTUALS, MANIFEST, RESULTS, USER_DAYS, RunDirectory
 from experiments.serving import ServedArm, serve_arms
 from experiments.serving_results import join_freshness
 from experiments.shown_pages import users_to_look_at
+from experiments.switchback import join_switched, period_of, schedule_of, switched_name
+from experiments.switchback_results import switchback_results
+from experiments.switching import Switching, SwitchingAllocator
 from experiments.thinking import add_seconds, join_thinking
 from experiments.worlds import BuiltWorld, build_world
 from policies.registry import RegisteredPolicy, policy_class
@@ -123,8 +127,7 @@ def _run(
             log, shards = ground.history(
                 attempt.shards, lambda: play_or_read_history(built, days, seed, pool, progress, attempt)
             )
-        shares = {name: arm.share for name, arm in config.arms.items()}
-        arm_of_row = np.array(list(config.arms))[assign(built.rows, shares, config.name, config.seed)]
+        arm_of_row = assigned_arms(config, built)
         variants = variants_of(config)
         shards_of = {
             variant.name: cut_variant(config, variant, built.rows, arm_of_row, attempt) for variant in variants
@@ -152,7 +155,9 @@ def _run(
             del state
             if workers > 1:  # as for the history: compile once
                 for task in {
-                    task.arm: task for task in tasks if task.world.users and task.assigned_arm in needed
+                    task.arm: task
+                    for task in tasks
+                    if task.world.users and (task.assigned_arm in needed or (not task.assigned_arm and needed))
                 }.values():
                     play_arm(a_glimpse(task), _nobody)
             days = phases.follow_up_end - phases.experiment_start
@@ -160,12 +165,19 @@ def _run(
                 found = days_found([task.piece for task in tasks], phases.experiment_start, stage)
                 parts = pool.map(play_arm, tasks, stage.advance, found)
     with clock.stage("analysis"), progress.stage("analysis", 1) as stage:
-        played = join_parts(config, variants, tasks, parts, warmups, served, arm_of_row)
-        results = build_results(config, built.world, phases, played, config_hash(config))
+        if isinstance(config.assignment, ByCityHours):
+            switched = join_switched(config, built.world, phases, tasks, parts, warmups)
+            results = switchback_results(config, built.world, phases, switched, config_hash(config))
+            tables = {USER_DAYS: switched.user_days, BLOCKS: switched.table}
+        else:
+            played = join_parts(config, variants, tasks, parts, warmups, served, arm_of_row)
+            results = build_results(config, built.world, phases, played, config_hash(config))
+            tables = {USER_DAYS: played.user_days}
+            if config.oracle:
+                tables[COUNTERFACTUALS] = counterfactuals(played)
         stage.advance()
-    directory.write_parquet(USER_DAYS, played.user_days)
-    if config.oracle:
-        directory.write_parquet(COUNTERFACTUALS, counterfactuals(played))
+    for name, table in tables.items():
+        directory.write_parquet(name, table)
     directory.write_json(RESULTS, results)
     thinking_seconds = seconds_of(tasks, parts, warmups)
     directory.write_json(
@@ -197,17 +209,41 @@ class Variant:
         arm: the arm.
         allocation: how exposures are decided.
         frontier: lambda of a variant played for the frontier, or None.
+        turn: of a variant in which cities change arms by blocks of hours, how many arms further on each block is than
+            the experiment has it; None of all others.
     """
 
     name: str
     arm: str
     allocation: Allocation
     frontier: float | None
+    turn: int | None = None
+
+
+def assigned_arms(config: ExperimentConfig, built: BuiltWorld) -> npt.NDArray[np.str_]:
+    """The arm of each user, by row: drawn for the user, or for the user's city; empty where users meet all arms."""
+    shares = {name: arm.share for name, arm in config.arms.items()}
+    if config.assignment.unit == "city":
+        of_city = assign_cities(len(built.world.environment.cities), shares, config.name, config.seed)
+        drawn = of_city[built.world.population.observed.city]
+    elif config.assignment.unit == "city_hours":
+        return np.full(built.world.users, "")
+    else:
+        drawn = assign(built.rows, shares, config.name, config.seed)
+    return np.array(list(config.arms))[drawn]
 
 
 def variants_of(config: ExperimentConfig) -> list[Variant]:
-    """The arms, then the frontier's variants; an arm's own lambda is not played twice."""
+    """The arms, then the frontier's variants; an arm's own lambda is not played twice.
+
+    Of a switchback the experiment comes first; where the truth is wanted, then what each block would have had
+    otherwise, then the arms.
+    """
     variants = [Variant(name, name, arm.allocation, None) for name, arm in config.arms.items()]
+    if isinstance(config.assignment, ByCityHours):
+        turns = range(len(config.arms) if config.oracle else 1)
+        switched = [Variant(switched_name(turn), "", NoAllocation(), None, turn) for turn in turns]
+        return [*switched, *(variants if config.oracle else [])]
     if config.frontier is not None:
         name = config.frontier.arm
         allocation = config.arms[name].allocation
@@ -236,9 +272,11 @@ def warm_up(
     Returns:
         What the shards left, without their states; and the state of all users on the experiment's first morning.
     """
-    policy = fitted[config.control_name]
+    policy, hours = fitted[config.control_name], period_of(config)
     tasks = [
-        WarmupTask(built.world.take(rows), state, policy, arm_of_row[rows], phases, attempt.piece("warmup", n))
+        WarmupTask(
+            built.world.take(rows), state, policy, arm_of_row[rows], phases, attempt.piece("warmup", n), hours=hours
+        )
         for n, (rows, state) in enumerate(shards)
     ]
     days = phases.experiment_start - phases.warmup_start
@@ -261,7 +299,7 @@ def cut_variant(
 
     Users are cut into shards where they do not matter to each other, and played in one piece where they do.
     """
-    rows = all_rows if config.oracle else all_rows[arm_of_row == variant.arm]
+    rows = all_rows if config.oracle or variant.turn is not None else all_rows[arm_of_row == variant.arm]
     together = learns_across_users(variant.allocation)
     shards = [rows] if together else [rows[part] for part in cut(len(rows), attempt.shards)]
     return [(shard, attempt.piece(f"arm.{variant.name}", n)) for n, shard in enumerate(shards)]
@@ -275,7 +313,8 @@ def arms_to_play(
     attempt: Attempt,
 ) -> dict[str, Arm]:
     """The arms whose policies have something left to play, or whose jobs a cluster does."""
-    needed = {v.arm for v in variants if not all(piece and piece.days_kept()[0] for _, piece in shards_of[v.name])}
+    left = [v for v in variants if not all(piece and piece.days_kept()[0] for _, piece in shards_of[v.name])]
+    needed = {arm for v in left for arm in (config.arms if v.turn is not None else [v.arm])}
     warmups = [attempt.piece("warmup", n) for n in range(warmup_shards)]
     if config.horizon.warmup_days and not all(piece.days_kept()[0] for piece in warmups):
         needed.add(config.control_name)
@@ -296,17 +335,30 @@ def arm_tasks(
     phases: Phases,
 ) -> list[ArmTask]:
     """What to play of a variant."""
-    policy = fitted[variant.arm]
     arm = served.get(variant.arm)
     seconds = arm.gpu_seconds if arm else None
     looked_at = users_to_look_at(built.world.population.observed.user, config.seed)
+    cities = built.world.environment.cities
+
+    def allocator_of(name: str, allocation: Allocation, learners: npt.NDArray[np.bool_]) -> Allocator:
+        if not fitted[name].two_channels:
+            return TopSlots()
+        return build_allocator(allocation, config.seed, cities, learners, seconds)
+
     tasks = []
     for rows, piece in shards:
-        learners = arm_of_row[rows] == variant.arm
-        allocator: Allocator = TopSlots()
-        if policy.two_channels:
-            cities = built.world.environment.cities
-            allocator = build_allocator(variant.allocation, config.seed, cities, learners, seconds)
+        policy: RegisteredPolicy
+        allocator: Allocator
+        if variant.turn is not None:
+            schedule = schedule_of(config, len(cities), phases).rotated(variant.turn, len(config.arms))
+            everybody = np.ones(len(rows), np.bool_)
+            policy = Switching({name: fitted[name] for name in config.arms}, schedule)
+            allocator = SwitchingAllocator(
+                {name: allocator_of(name, each.allocation, everybody) for name, each in config.arms.items()}, schedule
+            )
+        else:
+            policy = fitted[variant.arm]
+            allocator = allocator_of(variant.arm, variant.allocation, arm_of_row[rows] == variant.arm)
         tasks.append(
             ArmTask(
                 world=built.world.take(rows),
@@ -319,7 +371,8 @@ def arm_tasks(
                 phases=phases,
                 deliveries=arm.queue.deliveries.only(built.world.population.observed.user[rows]) if arm else None,
                 piece=piece,
-                looked_at=None if variant.frontier is not None else looked_at[rows],
+                looked_at=looked_at[rows] if variant.name in config.arms else None,
+                hours=period_of(config),
             )
         )
     return tasks

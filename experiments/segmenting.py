@@ -74,6 +74,10 @@ class Surroundings:
         """Whether each row's day had a context in its user's city: [rows]."""
         return np.asarray(self.contexts[context][self.city_of(user_days["user"]), user_days["day"].to_numpy()])
 
+    def with_city(self, table: pl.DataFrame) -> pl.DataFrame:
+        """The same rows with the name of each user's city, as ``city``."""
+        return table.with_columns(pl.Series("city", [self.cities[place] for place in self.city_of(table["user"])]))
+
     def city_of(self, user: pl.Series) -> npt.NDArray[np.int64]:
         """Each row's city as an index: [rows]."""
         order = np.argsort(self.user)

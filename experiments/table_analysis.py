@@ -10,16 +10,16 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from experiments.cluster_analysis import balance_over_clusters, capped_over_clusters, cluster_block
 from experiments.plan import Plan
 from experiments.results import SCHEMA
 from experiments.unit_table import ARM, DAY, UNIT
 from experiments.verdict import Capped, Question, Reading, answer
 from metrics.balance import warmup_balance
 from metrics.capping import cap_heights, capped, share_capped
-from metrics.clusters import clustered, design_effect_of
+from metrics.clusters import clustered
 from metrics.daily import daily_effects
 from metrics.definitions import Metric
-from metrics.estimates import arm_aggregates, estimate
 from metrics.multiplicity import adjusted
 from metrics.segments import as_rows, by_trait, interaction_row
 from metrics.srm import sample_ratio
@@ -49,7 +49,7 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
     totals = units
     if plan.cluster is not None:
         totals, compared = clustered(units, plan.cluster, metrics)
-        capped_units = _over_clusters(capped_units, plan.cluster)
+        capped_units = capped_over_clusters(capped_units, plan.cluster)
     counts = {arm: int((totals[ARM] == arm).sum()) for arm in (control, *treatments)}
     shares = plan.shares or dict.fromkeys(counts, 1.0)
     ratio = sample_ratio(counts, {arm: shares[arm] for arm in counts})
@@ -64,6 +64,7 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
         trusted=ratio.ok,
         readings=_readings(totals, plan, days),
         capped=capped_units,
+        clusters=plan.cluster is not None,
     )
     found = answer(question) | _segments(units, plan, control, treatments, metrics)
     for row in (*found["comparisons"], *found["quantiles"], *found["guardrails"], *found["segments"]):
@@ -121,7 +122,10 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
         **found,
         "trends": [],
         "retention": None,
-        "clusters": _clusters(units, plan, found["comparisons"], metrics),
+        "clusters": plan.cluster
+        and cluster_block(
+            units, plan.cluster, "clusters", "units", found["comparisons"], metrics, plan.alpha, plan.cuped
+        ),
         "daily": _daily(units, plan, control, treatments, metrics),
         "context": None,
         "allocation": None,
@@ -135,7 +139,7 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
                     "difference_sd": row["smd"],
                     "p_value": row["p_value"],
                 }
-                for row in warmup_balance(totals, control, treatments, compared)
+                for row in _balance(units, plan, control, treatments, metrics)
             ],
             "missing": _missing(units, plan, arms),
             "visits": {},
@@ -206,34 +210,13 @@ def _capped(units: pl.DataFrame, plan: Plan, arms: list[str]) -> Capped | None:
     )
 
 
-def _over_clusters(found: Capped | None, cluster: str) -> Capped | None:
-    if found is None:
-        return None
-    totals, metrics = clustered(found.totals, cluster, list(found.metrics.values()))
-    return replace(found, totals=totals, metrics={metric.name: metric for metric in metrics})
-
-
-def _clusters(
-    units: pl.DataFrame, plan: Plan, comparisons: list[dict[str, Any]], metrics: list[Metric]
-) -> dict[str, Any] | None:
-    """What randomising clusters cost: the variance of each effect over that of units randomised one by one."""
+def _balance(
+    units: pl.DataFrame, plan: Plan, control: str, treatments: list[str], metrics: list[Metric]
+) -> list[dict[str, Any]]:
+    """What was known before, compared between arms."""
     if plan.cluster is None:
-        return None
-    by_name = {metric.name: metric for metric in metrics}
-    effects = []
-    for row in comparisons:
-        metric = by_name[row["metric"]]
-        of_arm = arm_aggregates(units, (row["control"], row["treatment"]), [metric], plan.cuped)
-        alone = estimate(metric, of_arm[row["control"]], of_arm[row["treatment"]], plan.alpha, plan.cuped)
-        known = row["std_error"] and alone.std_error
-        effects.append(
-            {
-                "metric": row["metric"],
-                "treatment": row["treatment"],
-                "design_effect": design_effect_of(row["std_error"], float(alone.std_error or 0.0)) if known else None,
-            }
-        )
-    return {"column": plan.cluster, "count": units[plan.cluster].n_unique(), "design_effects": effects}
+        return warmup_balance(units, control, treatments, metrics)
+    return balance_over_clusters(units, plan.cluster, control, treatments, metrics)
 
 
 def _segments(

@@ -54,6 +54,11 @@ def record(
         checked = load_config(config, overrides or ())
         if not isinstance(checked, ExperimentConfig):
             raise UserError(f"{config}: its kind is {checked.kind}; only experiments have visits to record")
+        if checked.assignment.unit == "city_hours":
+            raise UserError(
+                f"{config}: assignment.unit is city_hours, whose visits belong to no arm; record the same config with "
+                "--set 'assignment={unit: user}'"
+            )
         _check_out(out)
         progress = progress_for(Console(stderr=True), quiet=quiet)
         with players.ready() as (opened, count):

@@ -71,6 +71,7 @@ class Question:
         trusted: whether the units fell on the arms as planned.
         readings: the looks at the primary metric, in order; the last is the data at hand.
         capped: the same units with heavy tails cut, or None.
+        clusters: whether the units are clusters, which are few: what could be noticed then counts with Student's t.
     """
 
     totals: pl.DataFrame
@@ -82,6 +83,7 @@ class Question:
     trusted: bool
     readings: Sequence[Reading]
     capped: Capped | None = None
+    clusters: bool = False
 
 
 def answer(question: Question) -> dict[str, Any]:
@@ -122,7 +124,9 @@ def answer(question: Question) -> dict[str, Any]:
     ]
     times = [reading.time for reading in question.readings]
     growth = looks_cost(times, design_of(settings), settings.power.power)
-    noticed = [_noticed(each, settings, growth if each.role == "primary" else 1.0) for each in comparisons]
+    noticed = [
+        _noticed(each, settings, growth if each.role == "primary" else 1.0, question.clusters) for each in comparisons
+    ]
     beside = _capped_beside(question)
     return {
         "comparisons": [each.to_json() | {"capped": beside.get((each.metric, each.treatment))} for each in comparisons],
@@ -180,8 +184,8 @@ def _path_json(question: Question, treatment: str, path: Path) -> dict[str, Any]
     }
 
 
-def _noticed(comparison: Comparison, settings: AnalysisSettings, growth: float) -> dict[str, Any]:
-    """What a comparison could have noticed, on the scale of lifts."""
+def _noticed(comparison: Comparison, settings: AnalysisSettings, growth: float, clusters: bool) -> dict[str, Any]:
+    """What a comparison could have noticed, on the scale of lifts; its ``users`` are clusters where these are units."""
     found: dict[str, Any] = {
         "metric": comparison.metric,
         "treatment": comparison.treatment,
@@ -195,12 +199,13 @@ def _noticed(comparison: Comparison, settings: AnalysisSettings, growth: float) 
     if not comparison.log_error:
         return found
     error = comparison.log_error * math.sqrt(growth)
+    degrees = float(found["users"] - 2) if clusters else None
     target, smallest = (
         math.log1p(settings.power.lift),
-        smallest_effect(error, settings.alpha, settings.power.power),
+        smallest_effect(error, settings.alpha, settings.power.power, degrees),
     )
     return found | {
-        "power": power_of(target, error, settings.alpha),
+        "power": power_of(target, error, settings.alpha, degrees=degrees),
         "smallest_lift": math.expm1(smallest) if smallest < 700.0 else None,
         "users_needed": math.ceil(found["users"] * (smallest / target) ** 2),
     }

@@ -109,6 +109,7 @@ def build_world(
         seed=seed,
         unseen=config.unseen,
         unseen_until=days if seen_days is None else seen_days,
+        cities_per_climate=config.cities_per_climate,
     )
     if isinstance(traffic, TraceTraffic):
         world, counts = with_trace(world, read_trace(traffic.path), start)

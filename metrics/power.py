@@ -1,22 +1,27 @@
 """What a test can notice: power, the smallest effect it would notice, and the users it needs.
 
-All by the normal distribution. The noncentral t is more exact for a few dozen users and undefined in floating point
-for many; here users are many. The two-sided power counts both tails, so that power and smallest effect invert each
-other. For proportions the error under no difference is that of the pooled rate, as in R's ``power.prop.test`` (Fleiss,
-Levin and Paik 2003, "Statistical Methods for Rates and Proportions", section 4.3). Knows errors and shares, no data.
+By the normal distribution, since users are many. Where clusters are randomised they are few, and Student's t takes its
+place, shifted by the effect (Hayes and Moulton 2017, "Cluster Randomised Trials", chapter 7); the noncentral t would be
+a little more exact, and is undefined in floating point where effects are large. The two-sided power counts both tails,
+so that power and smallest effect invert each other. For proportions the error under no difference is that of the pooled
+rate, as in R's ``power.prop.test`` (Fleiss, Levin and Paik 2003, "Statistical Methods for Rates and Proportions",
+section 4.3). Knows errors and shares, no data.
 """
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from scipy.optimize import brentq
 from scipy.stats import norm
+from scipy.stats import t as student
 
 _MOST_USERS: Final = 1e18
 
 
-def power_of(effect: float, error: float, alpha: float, null_error: float | None = None) -> float:
+def power_of(
+    effect: float, error: float, alpha: float, null_error: float | None = None, degrees: float | None = None
+) -> float:
     """Probability that a two-sided test rejects.
 
     Args:
@@ -24,20 +29,24 @@ def power_of(effect: float, error: float, alpha: float, null_error: float | None
         error: standard error of its estimate.
         alpha: two-sided level.
         null_error: standard error that the test assumes, where it is another.
+        degrees: of freedom of the error, where clusters are few; None where units are many.
 
     Raises:
-        ValueError: if an error is not positive or ``alpha`` is no level.
+        ValueError: if an error or the degrees are not positive or ``alpha`` is no level.
     """
     _check(alpha)
     assumed = error if null_error is None else null_error
     if not (error > 0.0 and assumed > 0.0):
         raise ValueError(f"error: {min(error, assumed)} (must be positive)")
-    critical = float(norm.isf(alpha / 2.0)) * assumed
-    return float(norm.sf((critical - effect) / error) + norm.cdf((-critical - effect) / error))
+    law = _law(degrees)
+    critical = float(law.isf(alpha / 2.0)) * assumed
+    return float(law.sf((critical - effect) / error) + law.cdf((-critical - effect) / error))
 
 
-def smallest_effect(error: float, alpha: float, power: float) -> float:
+def smallest_effect(error: float, alpha: float, power: float, degrees: float | None = None) -> float:
     """The effect that is noticed with the wanted power (minimum detectable effect), above 0.
+
+    ``degrees`` as for ``power_of``.
 
     Raises:
         ValueError: if a number is out of range; a power of alpha or less needs no effect.
@@ -45,8 +54,9 @@ def smallest_effect(error: float, alpha: float, power: float) -> float:
     _check(alpha, power)
     if not error > 0.0:
         raise ValueError(f"error: {error} (must be positive)")
-    farthest = float(norm.isf(alpha / 2.0) - norm.isf(power)) + 1.0
-    return error * _root(lambda effect: power_of(effect, 1.0, alpha) - power, 0.0, farthest)
+    law = _law(degrees)
+    farthest = float(law.isf(alpha / 2.0) - law.isf(power)) + 1.0
+    return error * _root(lambda effect: power_of(effect, 1.0, alpha, degrees=degrees) - power, 0.0, farthest)
 
 
 def users_needed(
@@ -157,6 +167,15 @@ def design_effect(cluster_size: float, correlation: float, size_variation: float
             "(must be at least 1, 0 to 1, at least 0)"
         )
     return 1.0 + ((1.0 + size_variation**2) * cluster_size - 1.0) * correlation
+
+
+def _law(degrees: float | None) -> Any:
+    """The distribution of an estimate over its standard error."""
+    if degrees is None:
+        return norm
+    if not degrees > 0.0:
+        raise ValueError(f"degrees: {degrees} (must be positive)")
+    return student(degrees)
 
 
 def _error_of_one(variances: tuple[float, float], shares: tuple[float, float]) -> float:

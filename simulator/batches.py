@@ -161,6 +161,19 @@ class Requests:
         """Number of requests."""
         return len(self.row)
 
+    def take(self, chosen: Ints) -> "Requests":
+        """Some of the requests, in the order of ``chosen``."""
+        return replace(
+            self,
+            row=read_only(self.row[chosen]),
+            user=read_only(self.user[chosen]),
+            visit=read_only(self.visit[chosen]),
+            time=read_only(self.time[chosen]),
+            day=read_only(self.day[chosen]),
+            city=read_only(self.city[chosen]),
+            already=self.already[chosen],
+        )
+
 
 @dataclass(frozen=True)
 class Candidates:

@@ -29,13 +29,14 @@ def generate_world(
     unseen: Sequence[str] = (),
     unseen_until: int = 0,
     climates: Mapping[str, Climate] | None = None,
+    cities_per_climate: int = 1,
 ) -> World:
     """Draw a world. Equal arguments give equal worlds; items and users can be added without moving the others.
 
     Args:
         users: how many.
         items: how many.
-        cities: names with a climate, shipped or given; users live in them in equal shares.
+        cities: names with a climate, shipped or given; users live in equal shares in all cities of these climates.
         country: ISO code whose holidays count.
         start: day 0.
         days: of the whole horizon.
@@ -48,15 +49,19 @@ def generate_world(
         unseen: keys of occasions and topics that do not happen before ``unseen_until``.
         unseen_until: first day on which they may.
         climates: of cities that are not shipped, by name.
+        cities_per_climate: how many cities have the climate of each name.
 
     Raises:
         ValueError: an unknown city, country, occasion or topic.
     """
     taxonomy = load_taxonomy()
-    environment = build_environment(cities, country, start, days, seed, taxonomy, climates=climates)
-    environment = environment.without(unseen, unseen_until)
+    environment = build_environment(
+        cities, country, start, days, seed, taxonomy, climates=climates, cities_per_climate=cities_per_climate
+    ).without(unseen, unseen_until)
     catalog = generate_catalog(taxonomy, items, behaviour.catalog, behaviour.population.style_dimensions, seed)
-    population = generate_population(taxonomy, users, len(cities), behaviour.population, behaviour.intent, seed)
+    population = generate_population(
+        taxonomy, users, len(environment.cities), behaviour.population, behaviour.intent, seed
+    )
     return World(
         seed=seed,
         days=days,

@@ -22,6 +22,7 @@ from simulator.batches import (
     Slates,
 )
 from simulator.compiled import bare_kernel
+from simulator.response import SECONDS_A_PAGE
 from simulator.snapshots import Arrays, overwrite
 
 COUNTS: Final = ("sessions", "pages", "impressions", "clicks", "ipv", "atc", "orders", "novel_impressions")
@@ -107,9 +108,11 @@ class UserDays(Recorder):
         start_day, end_day: days that will be played, end exclusive.
     """
 
+    a_day = 1
+
     def __init__(self, rows: int, start_day: int, end_day: int) -> None:
         self.start_day = start_day
-        shape = (rows, end_day - start_day)
+        shape = (rows, (end_day - start_day) * self.a_day)
         # What belongs to one user and day lies together, since a page adds to all of it.
         self._counts = np.zeros((*shape, len(COUNTS)), np.int32)
         self._amounts = np.zeros((*shape, len(AMOUNTS)))
@@ -121,7 +124,7 @@ class UserDays(Recorder):
         r = responses
         _add_page(
             requests.row,
-            requests.day - self.start_day,
+            self._column(requests),
             requests.page == 0,
             r.shown,
             r.novel,
@@ -134,6 +137,9 @@ class UserDays(Recorder):
             self._counts,
             self._amounts,
         )
+
+    def _column(self, requests: Requests) -> Ints:
+        return requests.day - self.start_day
 
     def snapshot(self) -> Arrays:
         """The sums."""
@@ -163,6 +169,36 @@ class UserDays(Recorder):
             },
             schema_overrides=USER_DAY_SCHEMA,
         ).select(list(USER_DAY_SCHEMA))
+
+
+class UserPeriods(UserDays):
+    """Sums by user and period of a day; a visit belongs to the period in which it begins.
+
+    Args:
+        rows: users of the shard.
+        start_day: first day that will be played.
+        end_day: the day after the last.
+        hours: of a period; they divide the day.
+    """
+
+    def __init__(self, rows: int, start_day: int, end_day: int, hours: int) -> None:
+        if hours < 1 or 24 % hours:
+            raise ValueError(f"hours: {hours} (must divide 24)")
+        self.hours, self.a_day = hours, 24 // hours
+        super().__init__(rows, start_day, end_day)
+
+    def _column(self, requests: Requests) -> Ints:
+        begun = requests.time - requests.page * SECONDS_A_PAGE
+        return begun // (self.hours * 3600) - self.start_day * self.a_day
+
+    def table(self, user: Ints, arm: npt.NDArray[np.str_], phase: Sequence[str]) -> pl.DataFrame:
+        """As of ``UserDays``, a row for each period with a visit, with its first ``hour`` of the day (Int32)."""
+        by_period = super().table(user, arm, np.repeat(np.asarray(phase, dtype=np.str_), self.a_day).tolist())
+        period = by_period["day"] - self.start_day  # a column of the sums, in place of a day
+        return by_period.with_columns(
+            (self.start_day + period // self.a_day).cast(pl.Int32).alias("day"),
+            (period % self.a_day * self.hours).cast(pl.Int32).alias("hour"),
+        )
 
 
 class Impressions(Recorder):

@@ -6,7 +6,7 @@ Made from the results alone. Counts, and computes no statistic. Knows nothing of
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from experiments.report import words
+from experiments.report import designs, words
 from experiments.report.drawing import Figure
 
 
@@ -37,6 +37,9 @@ def charts(results: Mapping[str, Any]) -> dict[str, Figure]:
 def checks(results: Mapping[str, Any]) -> list[Check]:
     """All checks of which a run holds something, in the order of the page."""
     found = [Check("Sample ratio", words.srm_sentence(results), not results["srm"].get("ok"))]
+    design = designs.sentences(results)
+    if design:
+        found.append(Check("What was randomised", " ".join(design), None))
     found += _balance(results)
     found += _missing(results)
     found += _windows(results)
@@ -72,7 +75,7 @@ def _missing(results: Mapping[str, Any]) -> Iterator[Check]:
     visits = {
         arm: found
         for arm, found in ((results.get("diagnostics") or {}).get("visits") or {}).items()
-        if arm in results["arms"]
+        if arm in results["arms"] or results.get("switchback")
     }
     never = ", ".join(
         f"{arm} {words.percent((each['assigned'] - each['users']) / each['assigned'], sign=False)}"
@@ -93,6 +96,8 @@ def _missing(results: Mapping[str, Any]) -> Iterator[Check]:
 
 def _windows(results: Mapping[str, Any]) -> Iterator[Check]:
     exposed = {arm: each["users"] for arm, each in results["arms"].items()}
+    if results.get("clusters"):
+        return  # comparisons count clusters, and every cluster has users who were watched
     for row in results["comparisons"]:
         users = row.get("users") or {}
         seen, all_of = sum(users.values()), sum(exposed[arm] for arm in users)
@@ -105,7 +110,7 @@ def _windows(results: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _power(results: Mapping[str, Any]) -> Iterator[Check]:
-    primary = results["analysis"]["primary"]
+    primary, units = results["analysis"]["primary"], designs.randomised(results)
     for row in results.get("power") or []:
         if row["metric"] != primary:
             continue
@@ -115,7 +120,8 @@ def _power(results: Mapping[str, Any]) -> Iterator[Check]:
             continue
         reached = row["power"] >= row["wanted"]
         needed = (
-            f" {words.count(row['users_needed'])} users would have been needed, {words.count(row['users'])} were there."
+            f" {words.count(row['users_needed'])} {units} would have been needed, {words.count(row['users'])} were "
+            "there."
             if not reached and words.known(row["users_needed"])
             else ""
         )

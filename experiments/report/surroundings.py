@@ -10,6 +10,8 @@ from typing import Any, Final
 from experiments.report import drawing, words
 from experiments.report.drawing import Figure, Numbers
 
+MOST_CITIES: Final = 6
+"""Cities that the figure has room for; of more, so many from all over the list are shown."""
 STRONGEST: Final = 12
 """Rows of occasions, and of trends, that the figure has room for."""
 
@@ -28,7 +30,7 @@ def charts(results: Mapping[str, Any]) -> dict[str, Figure]:
 def numbers(results: Mapping[str, Any]) -> Numbers:
     """What the figure shows, a row a day: each city's weather, and the occasions and trends that were up."""
     found = results["context"]
-    cities = {name: city for name, city in (found.get("cities") or {}).items() if city and _has(city)}
+    cities = dict(_cities(found))
     kinds = {
         head: rows
         for head, rows in (
@@ -51,11 +53,23 @@ def numbers(results: Mapping[str, Any]) -> Numbers:
     )
 
 
+def note(results: Mapping[str, Any]) -> str:
+    """How many of the cities are shown, where it is not all, after a space; else empty."""
+    whole, shown = len(results["context"].get("cities") or {}), len(_cities(results["context"]))
+    return f" {words.count(shown)} of {words.count(whole)} cities are shown." if shown < whole else ""
+
+
+def _cities(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The cities that are shown, with their weather."""
+    known = [(name, city) for name, city in (found.get("cities") or {}).items() if city and _has(city)]
+    return known[:: -(-len(known) // MOST_CITIES)] if known else []
+
+
 def context(results: Mapping[str, Any]) -> Figure | None:
     """Weather of each city, occasions and trends on one axis of dates; ``None`` for a world without any."""
     found = results.get("context") or {}
     dates = found.get("dates") or []
-    cities = [(name, city) for name, city in (found.get("cities") or {}).items() if city and _has(city)]
+    cities = _cities(found)
     heats = [
         (title, name, rows)
         for title, name, rows in (

@@ -272,9 +272,10 @@ def srm_sentence(results: Mapping[str, Any]) -> str:
     """Whether the users fell on the arms as their shares say."""
     srm = results["srm"]
     p = p_named(srm.get("p_value"))
+    counts = f"Counts of {results['clusters']['word']}" if results.get("clusters") else "User counts"
     if srm.get("ok"):
-        return f"User counts fit the arms' shares (sample ratio, {p})."
-    return f"User counts do not fit the arms' shares (sample ratio mismatch, {p}): do not trust the effects."
+        return f"{counts} fit the arms' shares (sample ratio, {p})."
+    return f"{counts} do not fit the arms' shares (sample ratio mismatch, {p}): do not trust the effects."
 
 
 def verdicts(results: Mapping[str, Any]) -> list[Verdict]:

@@ -19,6 +19,7 @@ from simulator.environment.weather import (
     UNKNOWN_CONDITION,
     Climate,
     Weather,
+    cities_of,
     load_climates,
     no_weather,
     simulate_weather,
@@ -309,6 +310,7 @@ def build_environment(
     *,
     with_weather: bool = True,
     climates: Mapping[str, Climate] | None = None,
+    cities_per_climate: int = 1,
 ) -> Environment:
     """The environment of a world.
 
@@ -321,6 +323,7 @@ def build_environment(
         taxonomy: gives the topics.
         with_weather: false for a world whose places have no fitted climate (a log): no signal, no readings.
         climates: of cities that are not shipped.
+        cities_per_climate: how many cities have the climate of each key, with weather of their own.
 
     Raises:
         ValueError: if there is no city, a city has no climate, or the country or the horizon is refused by
@@ -334,7 +337,8 @@ def build_environment(
         unknown = [city for city in cities if city not in known]
         if unknown:
             raise ValueError(f"cities: {', '.join(unknown)} (no climate; known are {', '.join(sorted(known))})")
-        weather = simulate_weather([known[city] for city in cities], start, days, seed)
+        named = cities_of({city: known[city] for city in cities}, cities_per_climate)
+        cities, weather = tuple(named), simulate_weather(list(named.values()), start, days, seed)
     else:
         weather = no_weather(len(cities), days)
     topics = taxonomy.topics

@@ -10,8 +10,8 @@ depend on rain.
 This module knows neither users nor shops. What a rainy day is worth is decided elsewhere; here it only rains.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -141,6 +141,31 @@ def load_climates() -> dict[str, Climate]:
         parameters: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
         climates[key] = Climate(**parameters)
     return climates
+
+
+def cities_of(climates: Mapping[str, Climate], each: int) -> dict[str, Climate]:
+    """Cities with these climates, ``each`` for every climate, by key: ``seattle``, ``seattle_2``, ``seattle_3``...
+
+    The cities of a climate have its parameters and draws of their own: as likely to be wet, and not on the same days.
+
+    Raises:
+        ValueError: if ``each`` is below 1, or two cities would have one key.
+    """
+    if each < 1:
+        raise ValueError(f"each: {each} (must be at least 1)")
+    named = [
+        (key if number == 1 else f"{key}_{number}", climate, number)
+        for key, climate in climates.items()
+        for number in range(1, each + 1)
+    ]
+    keys = [key for key, _, _ in named]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f"climates: {key} would be two cities (rename one)")
+    return {
+        key: climate if number == 1 else replace(climate, name=f"{climate.name} {number}")
+        for key, climate, number in named
+    }
 
 
 def fit_climate(

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
-from allocation.assignment import assign
+from allocation.assignment import assign, assign_blocks, assign_cities
 
 MANY = np.arange(100_000)
 
@@ -79,3 +79,42 @@ def test_rounding_of_shares_is_forgiven() -> None:
     """Thirds, which do not sum to 1 in floating point, are accepted, and everybody gets an arm."""
     found = assign(MANY, {"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, "salt", 7)
     assert set(found.tolist()) == {0, 1, 2}
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    cities=st.integers(1, 60),
+    weights=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_cities_are_dealt_out_by_the_shares(cities: int, weights: list[int], seed: int) -> None:
+    """Every arm gets its share of the cities, rounded down or up; and of each city's blocks likewise."""
+    shares = {f"arm{n}": weight / sum(weights) for n, weight in enumerate(weights)}
+    for arms in (assign_cities(cities, shares, "salt", seed), *assign_blocks(3, cities, shares, "salt", seed)):
+        sizes = np.bincount(arms, minlength=len(shares))
+        assert (np.abs(sizes - cities * np.array(list(shares.values()))) < 1.0 + 1e-9).all()
+
+
+def test_every_city_and_pair_is_as_likely_as_another() -> None:
+    """Over salts a city gets each arm as often as its share says, and no two cities go together or apart."""
+    shares = {"a": 0.3, "b": 0.7}
+    drawn = np.array([assign_cities(10, shares, f"salt-{n}", 7) for n in range(4000)])
+    assert np.abs(drawn.mean(axis=0) - 0.7).max() < 0.03
+    same = [(drawn[:, i] == drawn[:, j]).mean() for i in range(10) for j in range(i)]
+    assert np.ptp(same) < 0.08
+
+
+def test_odd_cities_favour_no_arm() -> None:
+    """Of eleven cities either half gets the sixth, in half of the salts each."""
+    shares = {"a": 0.5, "b": 0.5}
+    more = np.mean([assign_cities(11, shares, f"salt-{n}", 7).sum() == 6 for n in range(1000)])
+    assert 0.44 < more < 0.56
+
+
+def test_blocks_of_cities_are_drawn_apart() -> None:
+    """Two cities, and two experiments, do not change arms together."""
+    shares = {"a": 0.5, "b": 0.5}
+    first, second = (assign_blocks(40, 28, shares, salt, 7) for salt in ("one", "two"))
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.1
+    assert np.abs(np.corrcoef(first)[np.triu_indices(40, 1)]).mean() < 0.25
+    assert (assign_blocks(10, 28, shares, "one", 7) == first[:10]).all()

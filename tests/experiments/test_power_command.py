@@ -44,6 +44,7 @@ def test_a_metric_the_pilot_cannot_tell_is_a_dash() -> None:
     row |= dict.fromkeys((*keys, "users_needed", "growth_needed", "days_needed"))
     console = Console(file=io.StringIO(), width=100)
     common = {"name": "x", "days": 14, "pilot_days": 5, "alpha": 0.05, "looks": 4, "exposed": 10, "comparisons": 1}
+    common |= {"randomised": "users", "clusters": None}
     print_power(console, {**common, "target_lift": 0.05, "wanted": 0.8, "primary": "lt30", "metrics": [row]})
     shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     assert "LT-30 – – – – – – –" in shown

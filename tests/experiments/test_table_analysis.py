@@ -202,7 +202,10 @@ def test_clusters_of_a_table_are_what_is_compared(tmp_path: Path) -> None:
     assert row["users"] == {"A": 20, "B": 20}
     assert row["control_value"] == pytest.approx(spend[cluster % 2 == 0].mean())
     assert results["clusters"]["count"] == 40
-    assert results["clusters"]["design_effects"][0]["design_effect"] > 5.0
+    (cost,) = results["clusters"]["design_effects"]
+    assert cost["design_effect"] > 5.0
+    assert cost["correlation"] == pytest.approx(0.5, abs=0.15)
+    assert results["clusters"]["by_arm"] == {"A": 20, "B": 20}
     assert row["capped"]["control_value"] < row["control_value"]
     few = pl.read_parquet(tmp_path / "cities.parquet").filter(pl.col("city") < 6)
     few.write_parquet(tmp_path / "few.parquet")

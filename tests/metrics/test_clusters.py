@@ -4,9 +4,10 @@ import pytest
 import statsmodels.api as sm
 from scipy.stats import binom
 
-from metrics.clusters import FEWEST, clustered, design_effect_of
+from metrics.clusters import FEWEST, clustered, design_effect_of, effective_clusters, intraclass_correlation
 from metrics.definitions import Covariate, Metric
 from metrics.estimates import Estimate, arm_aggregates, estimate
+from metrics.power import design_effect
 
 ARMS = ("control", "treatment")
 MEAN = Metric(name="y", title="y", unit="", formula="", kind="mean", numerator="y")
@@ -90,3 +91,70 @@ def test_a_cluster_under_two_arms_is_refused() -> None:
     """A column that the arms share was not what was randomised."""
     with pytest.raises(ValueError, match="'c000' has units of two arms"):
         clustered(table(1).with_columns(arm=pl.Series(["control", "treatment"] * 500)), "city", [MEAN])
+
+
+def test_what_is_not_known_of_a_unit_is_left_out_of_its_metric_alone() -> None:
+    """A metric with gaps is that of the units without; another metric keeps all units."""
+    units = table(5).with_columns(pl.when(pl.int_range(pl.len()) % 3 > 0).then(pl.col("y")).alias("late"))
+    late = Metric(**{**MEAN.__dict__, "name": "late", "numerator": "late", "covariates": (Covariate("x"),)})
+    rows, (with_gaps, whole) = clustered(units, "city", [late, MEAN])
+    known, (alone,) = clustered(units.drop_nulls("late"), "city", [late])
+    both = measured(rows, with_gaps, cuped=True), measured(known, alone, cuped=True)
+    assert both[0] == both[1]
+    assert measured(rows, whole).control_value == pytest.approx(measured(units, MEAN).control_value)
+
+
+def test_clusters_of_very_different_sizes_are_not_so_many() -> None:
+    """One city with nearly all users is one city, however many small ones stand beside it."""
+    units = table(6, clusters=20).with_row_index().filter((pl.col("city") < "c002") | (pl.col("index") % 25 == 0))
+    with pytest.raises(ValueError, match=r"city: the \d+ clusters of arm .* differ so much in size"):
+        clustered(units, "city", [MEAN])
+    assert effective_clusters(np.full(7, 3.0)) == pytest.approx(7.0)
+    assert effective_clusters(np.array([1.0, 1.0, 98.0])) == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_correlation_is_the_one_that_was_drawn() -> None:
+    """Levels of variance 1 beside noise of variance 4 correlate by a fifth; without levels by nothing."""
+    assert intraclass_correlation(table(7, clusters=400), "city", MEAN) == pytest.approx(0.2, abs=0.03)
+    assert intraclass_correlation(table(8, clusters=400, spread=0.0), "city", MEAN) == pytest.approx(0.0, abs=0.01)
+    ratio = Metric(**{**MEAN.__dict__, "kind": "ratio", "denominator": "one"})
+    units = table(9, clusters=400).with_columns(one=pl.lit(2.0))
+    whole = intraclass_correlation(units, "city", MEAN)
+    assert intraclass_correlation(units, "city", ratio) == pytest.approx(whole, rel=1e-9)
+
+
+def test_the_correlation_needs_clusters_of_two() -> None:
+    """Units alone in their cluster, or units that do not vary, have none."""
+    units = table(10, clusters=40, size=1)
+    assert intraclass_correlation(units, "city", MEAN) is None
+    assert intraclass_correlation(table(10).with_columns(y=pl.lit(3.0)), "city", MEAN) is None
+
+
+def test_design_effect_follows_from_the_correlation() -> None:
+    """Kish's 1 + (m - 1) rho is what the two errors show, where clusters are many."""
+    units = table(11, clusters=600, size=20)
+    rows, (metric,) = clustered(units, "city", [MEAN])
+    shown = design_effect_of(measured(rows, metric).std_error or 0.0, measured(units, MEAN).std_error or 1.0)
+    rho = intraclass_correlation(units, "city", MEAN)
+    assert rho is not None
+    assert shown == pytest.approx(design_effect(20.0, rho), rel=0.12)
+
+
+@pytest.mark.parametrize("cuped", [False, True])
+def test_few_clusters_keep_their_promises(cuped: bool) -> None:
+    """With twelve clusters, false alarms stay at 5% and intervals hold a true effect in 95%, with CUPED and without."""
+    metric = Metric(**{**MEAN.__dict__, "covariates": (Covariate("x"),)})
+    alarms = held = 0
+    for seed in range(400):
+        units = table(seed, clusters=12, size=15)
+        moved = units.with_columns(y=pl.col("y") + pl.when(pl.col("arm") == "treatment").then(2.0).otherwise(0.0))
+        for which, rows in (("null", units), ("effect", moved)):
+            over, (each,) = clustered(rows, "city", [metric])
+            found = measured(over, each, cuped)
+            if which == "null":
+                alarms += (found.p_value or 1.0) < 0.05
+            else:
+                held += found.ci is not None and found.ci[0] <= 2.0 <= found.ci[1]
+    least, most = binom.interval(0.999, 400, 0.05)
+    assert least <= alarms <= most
+    assert least <= 400 - held <= most

@@ -125,3 +125,21 @@ def test_arguments_out_of_range_are_refused(call: object, message: str) -> None:
     """The message names the argument and its value."""
     with pytest.raises(ValueError, match=message):
         call()  # type: ignore[operator]
+
+
+@given(st.floats(0.01, 10.0), st.floats(0.001, 0.2), st.floats(0.3, 0.99), st.integers(1, 200))
+def test_power_and_smallest_effect_invert_each_other_with_few_clusters(
+    error: float, alpha: float, power: float, degrees: int
+) -> None:
+    """Also by Student's t."""
+    smallest = smallest_effect(error, alpha, power, degrees)
+    assert power_of(smallest, error, alpha, degrees=degrees) == pytest.approx(power, abs=1e-6)
+
+
+def test_few_degrees_ask_for_more_and_many_for_what_the_normal_asks() -> None:
+    """A test of ten clusters notices less than one of many users with the same error."""
+    assert power_of(3.0, 1.0, 0.05, degrees=8) < power_of(3.0, 1.0, 0.05) - 0.05
+    assert power_of(3.0, 1.0, 0.05, degrees=1e7) == pytest.approx(power_of(3.0, 1.0, 0.05), abs=1e-6)
+    assert power_of(0.0, 1.0, 0.05, degrees=8) == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="degrees: 0"):
+        power_of(1.0, 1.0, 0.05, degrees=0)

@@ -24,3 +24,18 @@ def test_a_world_without_surroundings_has_no_section(results: Any, shown: Any) -
     page = shown(results() | {"context": {"dates": ["2015-10-05"], "cities": {}, "occasions": [], "trends": []}})
     assert "context" not in page.charts
     assert "What the world was like" not in page.text
+
+
+def test_some_of_many_cities_are_drawn_and_that_is_said(results: Any) -> None:
+    """Of many cities a few from all over the list are drawn, in figure and table alike; few cities are all there."""
+    found = results()
+    assert surroundings.note(found) == ""
+    weather = next(iter(found["context"]["cities"].values()))
+    found["context"]["cities"] = {f"city_{n}": weather for n in range(20)}
+    assert surroundings.note(found) == " 5 of 20 cities are shown."
+    assert [head for head in surroundings.numbers(found).heads if head.startswith("City")] == [
+        f"City {n}" for n in range(0, 20, 4)
+    ]
+    figure = surroundings.context(found)
+    assert figure is not None
+    assert sum(each["text"].startswith("City") for each in figure["layout"]["annotations"]) == 5

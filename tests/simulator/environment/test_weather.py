@@ -14,6 +14,7 @@ from simulator.environment.weather import (
     WET_MM,
     Climate,
     Weather,
+    cities_of,
     fit_climate,
     load_climates,
     no_weather,
@@ -304,3 +305,26 @@ def test_climates_hold_possible_numbers() -> None:
     ):
         with pytest.raises(ValueError, match=part):
             replace(seattle, **change)
+
+
+def test_cities_of_a_climate_have_weather_of_their_own() -> None:
+    """The first city of a climate is the climate's own; the others are as wet, and not on the same days."""
+    climates = load_climates()
+    cities = cities_of(climates, 3)
+    assert list(cities)[:3] == ["new_york", "new_york_2", "new_york_3"]
+    alone = simulate_weather(list(climates.values()), START, 3000, 7)
+    many = simulate_weather(list(cities.values()), START, 3000, 7)
+    assert np.array_equal(many.precipitation[::3], alone.precipitation)
+    wet = many.precipitation >= WET_MM
+    assert np.ptp(wet[:3].mean(axis=1)) < 0.05
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        both = np.corrcoef(wet[first], wet[second])[0, 1]
+        assert abs(both) < 0.2  # the season is common, the days are not
+
+
+@pytest.mark.parametrize(("names", "each"), [(["seattle"], 0), (["seattle", "seattle_2"], 2)])
+def test_cities_need_names_of_their_own(names: list[str], each: int) -> None:
+    """No city at all, or two of one name, is refused."""
+    climate = load_climates()["seattle"]
+    with pytest.raises(ValueError, match=r"each: 0|seattle_2 would be two cities"):
+        cities_of(dict.fromkeys(names, climate), each)
