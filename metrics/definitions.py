@@ -39,7 +39,7 @@ class Covariate(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. The unit of analysis is always the user, the unit that was randomised.
+    """One metric. The unit is the user; ``clusters`` makes others of it where those were randomised.
 
     Attributes:
         name: its key in a config and in the results.
