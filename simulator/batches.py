@@ -38,6 +38,12 @@ def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
+def sealed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array itself, which nobody else has yet and which cannot be written any more."""
+    array.setflags(write=False)
+    return array
+
+
 class ReadOnlyArrays:
     """Base of tables that guests read: their arrays refuse to be written, in other processes too."""
 

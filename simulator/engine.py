@@ -13,7 +13,7 @@ import numpy as np
 import simpy
 
 from simulator.arrivals import Traffic, traffic_of
-from simulator.batches import DAY_SECONDS, NO_EXPLANATION, NO_ITEM, Ints, Ints32, Requests, Slates, read_only
+from simulator.batches import DAY_SECONDS, NO_EXPLANATION, NO_ITEM, Ints, Ints32, Requests, Slates, read_only, sealed
 from simulator.compiled import bare_kernel
 from simulator.environment.context import ObservedContext
 from simulator.intent import draw_intents, intent_constants
@@ -196,8 +196,9 @@ class Simulation:
             requests = self._requests(here, time, since // DAY_SECONDS, page, already)
             slates = self._allocator.allocate(requests, self._policy.candidates(requests))
             self._check(slates, requests)
+            something = slates.items[:, 0] != NO_ITEM
             if page == 0:
-                self.visits.lost += int((slates.items[:, 0] == NO_ITEM).sum())
+                self.visits.lost += len(something) - int(np.count_nonzero(something))
             responses = respond(
                 self._users,
                 self._items,
@@ -216,7 +217,7 @@ class Simulation:
             self._allocator.observe(requests, slates, responses)
             for recorder in self._recorders:
                 recorder.page(requests, slates, responses)
-            stays = np.flatnonzero(~responses.leaves & (slates.items[:, 0] != NO_ITEM))
+            stays = (something & ~responses.leaves).nonzero()[0]
             if len(stays) == 0:
                 break
             here, since = here[stays], since[stays]
@@ -229,14 +230,14 @@ class Simulation:
         observed = self.world.population.observed
         return Requests(
             row=read_only(row),
-            user=read_only(observed.user[row]),
-            visit=read_only(self.state.visit[row]),
+            user=sealed(observed.user[row]),
+            visit=sealed(self.state.visit[row]),
             page=page,
             slots=self.world.slots,
             max_pages=self._max_pages,
-            time=read_only(time),
-            day=read_only(day),
-            city=read_only(observed.city[row]),
+            time=sealed(time),
+            day=sealed(day),
+            city=sealed(observed.city[row]),
             users=observed,
             history=self._history,
             context=self._context,
