@@ -27,6 +27,7 @@ from ray.exceptions import (
     ObjectLostError,
     OutOfMemoryError,
     RayActorError,
+    RaySystemError,
     RayTaskError,
     WorkerCrashedError,
 )
@@ -47,6 +48,7 @@ from simulator.sending import Parcel, packed, shared_by, unpacked
 _POLL_SECONDS: Final = 0.2
 _TELL_SECONDS: Final = 0.1
 _ALONE_SECONDS: Final = 60.0
+_REMEDY: Final = "install the testbed, its packages and the policies' modules on all machines of the cluster"
 _DEATHS: Final = {
     WorkerCrashedError: "its process ended",
     OutOfMemoryError: "its machine was short of memory",
@@ -115,6 +117,10 @@ def _call(
 ) -> tuple[Parcel, int]:
     """Work on a task; its result and its number of steps. The parcels of what it shares stand in ``shared``."""
     surroundings.enter()
+    try:
+        work, task = unpacked(parcel, lambda number: ray.get(shared[number]))
+    except ModuleNotFoundError as error:
+        raise EngineError(f"--engine ray: machine {socket.gethostname()}: {error}; {_REMEDY}") from error
     last = 0.0
 
     def say(count: int) -> None:
@@ -124,7 +130,6 @@ def _call(
             last = now
             board.write.remote(key, count)
 
-    work, task = unpacked(parcel, lambda number: ray.get(shared[number]))
     tick = Counted(say)
     result = work(task, tick)
     return packed(result), tick.count
@@ -238,7 +243,10 @@ def processors() -> int:
 
 
 def _raise(error: RayTaskError) -> None:
-    raise error.cause from error
+    cause = error.cause
+    if isinstance(cause, RaySystemError):  # a worker that could not even load the function that takes tasks
+        cause = EngineError(f"--engine ray: a machine of the cluster: {str(cause).splitlines()[0]}; {_REMEDY}")
+    raise cause from error
 
 
 def _given_up(deaths: int, error: Exception) -> WorkerDiedError:

@@ -1,5 +1,6 @@
 """A cluster of Ray, beyond what holds for every engine; `test_pools.py` has that."""
 
+import importlib
 import socket
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +35,18 @@ def test_a_machine_without_the_folder_refuses_to_play(
     words = f"machine {socket.gethostname()} has no folder {gone}; run from one"
     with elsewhere.pool(1) as pool, pytest.raises(EngineError, match=words):
         pool.map(tasks.double, [1], lambda: None)
+
+
+@pytest.mark.usefixtures("ray_running")
+def test_a_machine_without_a_module_refuses_to_play(tasks: ModuleType, tmp_path: Path) -> None:
+    """A worker that cannot find the module of what it is sent is an error that names the module and what to do."""
+    (tmp_path / "only_here.py").write_text("def work(task, tick):\n    return task\n", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        only_here = importlib.import_module("only_here")
+    words = f"machine {socket.gethostname()}: No module named 'only_here'; install"
+    with RayCluster(tasks.same_everywhere).pool(1) as pool, pytest.raises(EngineError, match=words):
+        pool.map(only_here.work, [1], lambda: None)
 
 
 @pytest.mark.usefixtures("ray_running")
