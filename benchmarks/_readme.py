@@ -1,4 +1,4 @@
-"""Fill the figures of README.md from benchmarks/results: no number there is typed by hand.
+"""Fill the figures of README.md and docs/guide from benchmarks/results: no number there is typed by hand.
 
     python benchmarks/_readme.py [RUN]
 
@@ -424,8 +424,9 @@ def verdict(run: Path) -> str:
 
 def main() -> None:
     """Rewrite the blocks between ``<!-- figures: NAME -->`` and ``<!-- end figures -->``."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
+    pages = {
+        path: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs/guide").glob("*.md")]
+    }
     blocks = {name: closed_loop(name) for name in ("quickstart", "contexts_off", "aa", "online_retail", "demo")}
     measured = {case.split("/")[0] for case, _ in cases("experiments")}
     blocks |= {name: intents(name) for name in ("intent", "online_retail_intent") if name in measured}
@@ -442,15 +443,19 @@ def main() -> None:
     if len(sys.argv) > 1:
         blocks["verdict"] = verdict(Path(sys.argv[1]))
     for name, block in blocks.items():
-        text, count = re.subn(
-            rf"(<!-- figures: {name} -->\n).*?(<!-- end figures -->)",
-            lambda match, block=block: f"{match[1]}\n{block}\n\n{match[2]}",
-            text,
-            flags=re.DOTALL,
-        )
-        if count != 1:
-            raise SystemExit(f"README.md: {count} blocks named {name!r}; there must be 1")
-    readme.write_text(text, encoding="utf-8")
+        found = 0
+        for path, text in pages.items():
+            pages[path], count = re.subn(
+                rf"(<!-- figures: {name} -->\n).*?(<!-- end figures -->)",
+                lambda match, block=block: f"{match[1]}\n{block}\n\n{match[2]}",
+                text,
+                flags=re.DOTALL,
+            )
+            found += count
+        if found != 1:
+            raise SystemExit(f"README.md and docs/guide: {found} blocks named {name!r}; there must be 1")
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
