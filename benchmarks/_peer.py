@@ -39,7 +39,7 @@ from simulator.batches import (
 from simulator.compiled import bare_kernel
 from simulator.environment.context import ObservedContext
 from simulator.generated import generate_world
-from simulator.parameters import BehaviourParameters
+from simulator.parameters import BehaviourParameters, ContextParameters
 from simulator.state import HISTORY_LENGTH
 from simulator.streams import Stream
 from simulator.world import World
@@ -81,7 +81,7 @@ def _world(days: int, behaviour: BehaviourParameters) -> World:
         scenario="item",
         slots=SLOTS,
         currency="USD",
-        context_strength=1.0,
+        contexts=ContextParameters(),
         behaviour=behaviour,
         seed=SEED,
     )

@@ -128,6 +128,7 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
         ),
         "daily": _daily(units, plan, control, treatments, metrics),
         "context": None,
+        "pages": [],
         "allocation": None,
         "thinking": None,
         "frontier": None,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.parameters import ContextParameters
 from simulator.recorded import RecordedWorld
 from simulator.shards import cut
 from simulator.state import take_state
@@ -42,7 +43,7 @@ def test_needs_are_never_negative_and_sum_to_their_masses(world: World) -> None:
 @pytest.mark.parametrize("strength", [0.0, 0.5, 3.0])
 def test_needs_scale_with_the_strength_of_context(world: World, strength: float) -> None:
     """Needs are proportional to the strength of contexts, and all 0 where contexts are switched off."""
-    scaled = contextual_needs(world.environment, load_taxonomy(), strength)
+    scaled = contextual_needs(world.environment, load_taxonomy(), ContextParameters.model_validate(strength))
     for name in ("weather", "occasion", "trend", "weather_mass", "occasion_mass", "trend_mass"):
         assert np.allclose(getattr(scaled, name), strength * getattr(world.needs, name)), name
         assert strength > 0 or not getattr(scaled, name).any()
