@@ -25,7 +25,7 @@ def test_corrections_are_those_of_r(correction: str) -> None:
     assert adjusted(P, correction) == pytest.approx(R[correction], abs=5e-8)  # type: ignore[arg-type]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=5)
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12))
 def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
     """Every family is corrected as statsmodels does it, ties and zeros included."""
