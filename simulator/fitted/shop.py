@@ -92,14 +92,14 @@ def fit_shop(source: PurchaseLog, days: int, country: str) -> FittedShop:
     """
     if not FEWEST_DAYS <= days <= source.days:
         raise DatasetError(
-            f"from_day: {days} (the log has {source.days} days, and a fit needs {FEWEST_DAYS}; use "
+            f"world.purchases.from_day: {days} (the log has {source.days} days, and a fit needs {FEWEST_DAYS}; use "
             f"{FEWEST_DAYS}..{source.days})"
         )
     log = first_days(source, days)
     try:
         return _fit(log, days, country)
     except ValueError as error:
-        raise DatasetError(f"from_day: {days}: {error}") from error
+        raise DatasetError(f"world.purchases.from_day: {days}: {error}") from error
 
 
 def first_days(source: PurchaseLog, days: int) -> PurchaseLog:
