@@ -218,9 +218,9 @@ def calibrations(
 ) -> list[dict[str, Any]]:
     """How an arm's click estimates agree with clicks, read in two ways, or why that is not known.
 
-    A policy's estimate is meant to be that of a click on what is examined. Whether something was examined nobody sees;
-    the chance that it was is the world's, by its position. Read so, the estimate times that chance should be the share
-    of clicks. A model that learned from what was shown, whether it was examined or not, foretells that share by itself.
+    A policy's estimate is of a click on what is shown, since a log says no more: read so, it should be the share of
+    clicks. Read as one of a click on what is examined, which the world knows the chance of by position, it should be
+    that share when multiplied with that chance.
     """
     about: dict[str, Any] = {"arm": name, "policy": arm.policy, "reading": "examined", "error": None}
     estimate, clicked, slot = listener.noted()

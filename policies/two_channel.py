@@ -74,7 +74,7 @@ class TwoChannel(Contextual):
         return {}
 
     def _estimates(self, requests: Requests, items: Ints32, base: Floats, features: npt.NDArray[np.float32]) -> Floats:
-        """P(click | examined) of items already scored by the blend, float64 as ``items``; 0 on padding."""
+        """P(click | shown) of items already scored by the blend, float64 as ``items``; 0 on padding."""
         there = items >= 0
         n, _ = np.nonzero(there)
         lift = self._today[requests.city[n], self.tables.category[items[there]]]

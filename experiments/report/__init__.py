@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from experiments.report import (
     checks,
     daily,
+    designs,
     examples,
     open_loop,
     open_loop_figures,
@@ -85,7 +86,7 @@ def render_report(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> st
     """The HTML report of an experiment, from ``results.json`` and ``manifest.json`` as dictionaries."""
     world = results["world"]
     parts = [words.setting(results)]
-    parts += [] if world["kind"] == "table" else ["randomised by user"]
+    parts += [] if world["kind"] == "table" else [f"{designs.randomised(results)} randomised"]
     parts += [words.place(city) for city in world["cities"] or []]
     return render_page(
         results["name"],

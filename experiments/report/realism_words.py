@@ -16,6 +16,15 @@ READINGS: Final = {
 MEASURES: Final = {"JS": "Jensen-Shannon distance of shares", "KS": "Kolmogorov-Smirnov distance of values"}
 
 
+def headline(found: Scorecard) -> str:
+    """How many rows stand out from their noise."""
+    apart = sum(not row["within_noise"] for row in found["rows"])
+    whole = len(found["rows"])
+    if not apart:
+        return f"None of {words.count(whole)} rows can be told from reality"
+    return f"{words.count(apart)} of {words.count(whole)} rows can be told from reality"
+
+
 def subject(found: Scorecard) -> str:
     """What was held against what."""
     first, last = (words.day(each) for each in found["scored"])

@@ -58,6 +58,16 @@ def test_the_page_says_what_the_scorecard_says(realism: dict[str, Any]) -> None:
     assert render_realism(realism, MANIFEST) == html
 
 
+def test_the_headline_counts_what_stands_out(realism: dict[str, Any]) -> None:
+    """As many rows as are further apart than noise are counted, and where none is, that is said."""
+    apart = sum(not row["within_noise"] for row in realism["rows"])
+    assert 0 < apart < len(realism["rows"])
+    assert told.headline(realism) == f"{apart} of {len(realism['rows'])} rows can be told from reality"
+    for row in realism["rows"]:
+        row["within_noise"] = True
+    assert told.headline(realism).startswith("None of")
+
+
 def test_a_generated_world_has_other_words(realism: dict[str, Any]) -> None:
     """Without real users there is no classifier, and a floor is said to be sampling noise."""
     realism |= {"kind": "generated", "control": "base", "two_sample": None, "calibration": []}

@@ -108,6 +108,15 @@ def test_identifiers_are_there_once(whole: Any, shown: Any) -> None:
     assert len(names) == len(set(names))
 
 
+def test_the_page_says_what_was_randomised(results: Any, shown: Any) -> None:
+    """Users, unless the results say that cities or blocks were."""
+    given = results()
+    assert "users randomised" in shown(given).text
+    clusters = {"word": "cities", "of": "users", "count": 4, "by_arm": {"base": 2, "new": 2}, "units": 3.0, "design_effects": []}
+    given["clusters"] = clusters | {"left_out": ""}
+    assert "cities randomised" in shown(given).text
+
+
 def test_students_have_no_table_of_tokens(whole: Any, shown: Any) -> None:
     """Where no model was called there are no costs of 0 to compare; that students thought is said in their place."""
     given = whole("new")
@@ -132,5 +141,5 @@ def test_a_table_of_units_has_a_report(results: Any, shown: Any) -> None:
         arm |= {"policy": "", "params": {}}
     text = shown(given).text
     assert "300 units of a table" in text
-    assert "randomised by user" not in text
+    assert "users randomised" not in text
     assert not re.search(r"\b(None|nan|null)\b", text)
