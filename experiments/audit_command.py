@@ -22,9 +22,10 @@ EXAMPLE: Final = (
     "is called a defect. A rate that looks odd and is no defect: audit again with another --seed and more "
     "--replications.\n\n"
     "[bold]Exit code[/bold]\n\n"
-    "0: every promise holds. 1: at least one defect. 2: something to put right in the command or the config."
+    "0: every promise holds. 2: something to put right in the command or the config. 3: at least one defect."
 )
-DEFECT: Final = 1
+DEFECT: Final = 3
+"""Exit code of an audit that found a defect; a crash of the audit itself ends with 1."""
 _FEWEST: Final = 20
 _MOST: Final = 100_000
 

@@ -17,8 +17,9 @@ from allocation.top_slots import TopSlots
 from experiments.pieces import Kept, Pace, Piece
 from policies.delivery import Deliveries
 from policies.registry import RegisteredPolicy, keeps_its_place
-from simulator.batches import Ints
+from simulator.batches import Bools, Ints
 from simulator.engine import Simulation, VisitCount, opening_state
+from simulator.first_pages import FirstPages
 from simulator.protocols import Allocator
 from simulator.shards import Tick
 from simulator.snapshots import as_array, as_value, prefixed, under
@@ -181,6 +182,7 @@ class ArmTask:
         piece: where to keep what is played; None for nowhere.
         watch: whether the visits are asked for.
         hours: of the periods of a day that the table is wanted by; None for whole days.
+        looked_at: whose first page is written down, bool [users]; None for nobody's.
     """
 
     world: World
@@ -195,6 +197,7 @@ class ArmTask:
     piece: Piece | None = None
     watch: bool = False
     hours: int | None = None
+    looked_at: Bools | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +210,7 @@ class ArmResult:
         churned: users assigned to the arm who have left for good by the end.
         diary: what the allocator wrote down by day, or None.
         notes: what the policy wrote down.
+        pages: first pages of the users looked at, as ``FirstPages.told`` gives them.
         seen: the visits, as ``Visits.columns``, where they were watched.
     """
 
@@ -215,6 +219,7 @@ class ArmResult:
     churned: int
     diary: dict[str, Any] | None
     notes: Notes
+    pages: list[dict[str, Any]]
     seen: Ints | None = None
 
 
@@ -230,6 +235,9 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
         record.restore(under("record", arrays))
     else:
         state = copy_state(task.state)
+        nobody = np.zeros(task.world.users, np.bool_)
+        looked_at = nobody if task.looked_at is None else task.looked_at
+        pages = FirstPages(looked_at, task.world.population.observed.user, task.world.slots, state)
         visits = _play(
             task.world,
             state,
@@ -242,6 +250,7 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
             kept,
             watcher,
             task.deliveries,
+            pages,
         )
         churned = int((~state.present[task.arm_of_row == task.assigned_arm]).sum())
         arrays = {
@@ -249,6 +258,7 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
             "churned": np.array(churned),
             "diary": as_array(task.allocator.diary()),
             "notes": _written_down(task.policy),
+            "pages": as_array(pages.told(task.policy.explanations())),
         }
         if task.piece is not None:
             task.piece.finish(span[1], arrays | prefixed("record", record.snapshot()))
@@ -258,6 +268,7 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
         churned=int(arrays["churned"]),
         diary=as_value(arrays["diary"]),
         notes=Notes(**as_value(arrays["notes"])),
+        pages=as_value(arrays["pages"]),
         seen=_seen(watcher),
     )
 
@@ -274,6 +285,7 @@ def _play(
     kept: Kept | None,
     watcher: Visits | None,
     deliveries: Deliveries | None = None,
+    pages: FirstPages | None = None,
 ) -> VisitCount:
     """Play the days of ``span`` that ``kept`` does not hold, and keep the state at day closes."""
     policy.deliver(deliveries)
@@ -292,7 +304,7 @@ def _play(
             keeps.keep(day + 1, arrays)
         pace.kept(begun)
 
-    recorders = [recorder] if watcher is None else [recorder, watcher]
+    recorders = [each for each in (recorder, pages, watcher) if each is not None]
     simulation = Simulation(world, state, policy, allocator, recorders, day_closed)
     first = span[0] if kept is None else kept.day
     _tick_all(first - span[0], tick)

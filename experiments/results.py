@@ -19,6 +19,7 @@ from experiments.run_analysis import analyse, scorecard
 from experiments.segmenting import Surroundings
 from experiments.serving import ServedArm
 from experiments.serving_results import serving_results
+from experiments.shown_pages import shown_pages
 from experiments.thinking import dated_thinking
 from metrics.balance import warmup_balance
 from metrics.daily import daily_effects
@@ -50,6 +51,7 @@ class Played:
         warmup_thinking: what the control policy wrote down before the arms parted, or None.
         served: what became of near-line jobs, by arm; empty without a serving cluster.
         freshness: how old tags were at visits, by arm, likewise.
+        pages: the first pages of the users looked at, by arm.
         visits: what became of the visits that fell due, by arm and under "warmup".
         churned, assigned: users by arm.
     """
@@ -63,6 +65,7 @@ class Played:
     warmup_thinking: dict[str, Any] | None
     served: dict[str, ServedArm]
     freshness: dict[str, dict[str, Any]]
+    pages: dict[str, list[dict[str, Any]]]
     visits: dict[str, VisitCount]
     churned: dict[str, int]
     assigned: dict[str, int]
@@ -125,6 +128,7 @@ def build_results(
         "allocation": allocation_of(world, played.diaries),
         "thinking": thinking_of(world, played.thinking),
         "frontier": _frontier(config, played, days),
+        "pages": shown_pages(played.pages, config.oracle, world, lambda day: date_of(world, day)),
         "diagnostics": {
             "warmup_balance": [
                 {

@@ -39,6 +39,7 @@ from experiments.resuming import Attempt, begin_or_go_on, days_found
 from experiments.run_directory import BLOCKS, COUNTERFACTUALS, MANIFEST, RESULTS, USER_DAYS, RunDirectory
 from experiments.serving import ServedArm, serve_arms
 from experiments.serving_results import join_freshness
+from experiments.shown_pages import users_to_look_at
 from experiments.switchback import join_switched, period_of, schedule_of, switched_name
 from experiments.switchback_results import switchback_results
 from experiments.switching import Switching, SwitchingAllocator
@@ -329,6 +330,8 @@ def arm_tasks(
             return TopSlots()
         return build_allocator(allocation, config.seed, cities, learners, seconds)
 
+    hours = period_of(config)
+    looked_at = users_to_look_at(built.world.population.observed.user, config.seed)
     tasks = []
     for rows, piece in shards:
         policy: RegisteredPolicy
@@ -355,7 +358,8 @@ def arm_tasks(
                 phases=phases,
                 deliveries=arm.queue.deliveries.only(built.world.population.observed.user[rows]) if arm else None,
                 piece=piece,
-                hours=period_of(config),
+                hours=hours,
+                looked_at=None if variant.frontier is not None or hours is not None else looked_at[rows],
             )
         )
     return tasks
@@ -373,6 +377,7 @@ def a_glimpse(task: ArmTask) -> ArmTask:
         arm_of_row=task.arm_of_row[:1],
         phases=replace(task.phases, experiment_end=start + 1, follow_up_end=start + 1),
         piece=None,
+        looked_at=None,
     )
 
 
@@ -399,6 +404,7 @@ def join_parts(
     diaries: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in variants}
     thoughts: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in variants}
     users = {variant.name: 0 for variant in variants}
+    pages: dict[str, list[dict[str, Any]]] = {arm: [] for arm in config.arms}
     for task, result in zip(tasks, parts, strict=True):
         tables[task.arm].append(result.table)
         users[task.arm] += task.world.users
@@ -409,6 +415,7 @@ def join_parts(
         if task.arm in config.arms:
             visits[task.arm].add(result.visits)
             churned[task.arm] += result.churned
+            pages[task.arm] += result.pages
     warmup_thoughts = [part.notes.diary for part in warmups if part.notes.diary is not None]
     played = {name: pl.concat(parts_of) for name, parts_of in tables.items()}
     own = [played[arm].filter(pl.col("arm") == arm) for arm in config.arms]
@@ -421,6 +428,7 @@ def join_parts(
         thinking={arm: join_thinking(thoughts[arm], users[arm]) for arm in config.arms if thoughts[arm]},
         warmup_thinking=join_thinking(warmup_thoughts, len(arm_of_row)) if warmup_thoughts else None,
         served=served,
+        pages=pages,
         freshness={arm: join_freshness([part["freshness"] for part in thoughts[arm]]) for arm in served},
         visits=visits,
         churned=churned,

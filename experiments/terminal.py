@@ -14,7 +14,7 @@ from rich.table import Table
 from experiments.console import line as _line
 from experiments.console import table as _table
 from experiments.console import text as _text
-from experiments.report import designs, open_loop, serving, thinking, words
+from experiments.report import daily, designs, open_loop, retention, segments, serving, thinking, words
 
 _WIDE: Final = 110
 _LONGEST_NAME: Final = 22
@@ -48,7 +48,12 @@ def print_verdict(console: Console, results: Mapping[str, Any]) -> None:
         decision = words.decision_sentence(results, verdict.treatment)
         if decision is not None:
             _line(console, decision, "bold")
-    for sentences in (thinking.sentences(results), serving.sentences(results)):
+    for sentences in (
+        [*daily.trends(results), *(segments.sentences(results) if segments.present(results) else [])],
+        retention.sentences(results) if retention.present(results) else [],
+        thinking.sentences(results),
+        serving.sentences(results),
+    ):
         if sentences:
             console.print()
         for sentence in sentences:

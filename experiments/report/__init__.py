@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from experiments.report import (
     checks,
     daily,
+    examples,
     open_loop,
     open_loop_figures,
     retention,
@@ -45,6 +46,7 @@ SECTIONS: Final = (
     Section("traffic", "Traffic allocation", traffic),
     Section("thinking", "Thinking", thinking),
     Section("serving", "Serving", serving),
+    Section("pages", "Pages shown", examples),
     Section("checks", "Can the numbers be trusted?", checks),
 )
 """The sections of an experiment's report."""

@@ -68,7 +68,7 @@ def curves(sweep: Sweep, metric: str, key: str) -> Figure:
         data.append(
             {
                 "type": "scatter",
-                "mode": "lines+markers",
+                "mode": "lines+markers" if numeric else "markers",  # what has no order has no way from one to the next
                 "name": drawing.plain(name),
                 "x": xs,
                 "y": [row["lift"] for row in known],

@@ -16,7 +16,7 @@ DIMENSIONS: Final = {
     "cold": "Cold",
     "holiday": "Holidays",
     "trend": "Trends",
-    "activity": "Activity before the experiment",
+    "activity": "Earlier activity",
     "newcomer": "New or returning",
     "city": "City",
 }
@@ -119,7 +119,7 @@ def parts(results: Mapping[str, Any], treatment: str) -> Figure:
             p = (tests.get(before) or {}).get("p_adjusted")
             told = f", difference {words.p_named(p)}" if words.known(p) else ""
             labels.append(drawing.label(f"{dimension(before)}{told}", x=0, y=y, yref="y", size=13))
-            y -= 0.75
+            y -= 0.95
         labels.append(drawing.label(level(row), x=0.02, y=y + 0.36, yref="y", size=11, color="@muted"))
         name = drawing.plain(f"{dimension(row['dimension'])}: {level(row)}")
         if words.known(row["lift"]):

@@ -166,6 +166,11 @@ def spent(results: Mapping[str, Any]) -> list[Spent]:
     return [_spent(arm, results["thinking"][arm]) for arm in arms(results)]
 
 
+def asked(results: Mapping[str, Any]) -> bool:
+    """Whether any arm asked a language model during the run; students think without."""
+    return any(each.whole.calls for each in spent(results))
+
+
 def beside(results: Mapping[str, Any]) -> list[Beside]:
     """Costs of the arms beside each other, with the ratios to the control: a refresh, its depth, and a user."""
     names, over = arms(results), ratio_arms(results)

@@ -57,11 +57,13 @@ def test_a_finished_run(finished: SimpleNamespace, canned: Callable[..., Any], t
     assert sorted(path.name for path in finished.path.iterdir()) == before
 
 
-def test_a_defect_is_exit_code_one(finished: SimpleNamespace, canned: Callable[..., Any], tmp_path: Path) -> None:
-    """A broken promise is said, written, and makes the exit code 1."""
+def test_a_defect_has_an_exit_code_of_its_own(
+    finished: SimpleNamespace, canned: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A broken promise is said, written, and makes the exit code 3."""
     canned(120)
     result = invoke(str(finished.path), "--out", str(tmp_path))
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "2 promises are broken" in result.stdout
     assert (tmp_path / AUDIT).is_file()
 
@@ -97,7 +99,7 @@ def test_a_config_is_run_first(tmp_path: Path) -> None:
     assert result.exit_code in (0, 1), result.output
     found = json.loads((tmp_path / "out" / AUDIT).read_text())
     assert found["effects_known"] is True
-    assert (result.exit_code == 1) == (found["defects"] > 0)
+    assert (result.exit_code == 3) == (found["defects"] > 0)
     assert (tmp_path / "out" / "report.html").is_file()
     assert "tiny" in (tmp_path / "out" / AUDIT_REPORT).read_text()
 
@@ -129,6 +131,6 @@ def test_help_teaches() -> None:
         "corrected for the number of promises",
         "oracle: true",
         "Exit code",
-        "1: at least one defect",
+        "3: at least one defect",
     ):
         assert part in text

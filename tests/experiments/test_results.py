@@ -259,6 +259,7 @@ def test_lost_and_churned_users_are_passed_on(finished: SimpleNamespace, world: 
         warmup_thinking=None,
         served={},
         freshness={},
+        pages={},
         visits=counts,
         churned=churned,
         assigned=dict.fromkeys(churned, 100),

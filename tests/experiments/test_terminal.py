@@ -115,6 +115,34 @@ def test_the_decision_comes_with_its_reason() -> None:
     assert "Decision" not in shown(120, results())
 
 
+def test_claims_beside_the_means_are_told() -> None:
+    """Parts whose effects differ, who left, and effects that grow or fade are said in the report's own words."""
+    claims = {
+        "trends": [
+            {"metric": "gmv", "treatment": "new", "slope": 0.01, "ci": [0.005, 0.015], "p_adjusted": 0.001},
+        ],
+        "segments": [
+            {"dimension": "rain", "level": level, "treatment": "new", "metric": "ctr", "lift": lift}
+            for level, lift in (("rain", 0.3), ("no rain", 0.02))
+        ],
+        "interactions": [{"dimension": "rain", "treatment": "new", "metric": "ctr", "p_adjusted": 0.002}],
+        "retention": {
+            "churn_days": 7,
+            "curves": [{"arm": arm, "gone": 3, "users": 50, "points": [{"day": 7}]} for arm in ("base", "new")],
+            "tests": [{"treatment": "new", "chi_square": 1.5, "p_value": 0.22}],
+        },
+    }
+    text = " ".join(shown(300, results() | claims).split())
+    for words in (
+        "[red]Gross value[/red] (new): the difference changes by +0.0100",
+        "Rain: the effect of new differs (+30.0% for rain and +2.00% for no rain; adjusted p = 0.002).",
+        "Gone for 7 days or more: base 3 of 50 and new 3 of 50.",
+        "log-rank chi-square 1.500, p = 0.220, not corrected.",
+    ):
+        assert words in text
+    assert "log-rank" not in shown(300, results())
+
+
 def test_a_table_has_units_and_no_world() -> None:
     """What was analysed is called what it is, with dates where there are any."""
     world = {"kind": "table", "users": 4000, "items": None}

@@ -3,7 +3,7 @@
 import copy
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -478,12 +478,32 @@ def serving_of(band: bool = False) -> dict[str, Any]:
     }
 
 
+def pages_of(arms: Iterable[str]) -> list[dict[str, Any]]:
+    """A user's first page under each arm."""
+    item = {"price": 1234.5, "cognitive": False, "answer": None, "explanation": None}
+    told = item | {"title": "Rain Boots", "cognitive": True, "answer": "carted", "explanation": "Puddle season"}
+    return [
+        {
+            "user": 7,
+            "profile": "someone",
+            "city": "seattle",
+            "date": "2015-10-06",
+            "hour": "09:05",
+            "context": "Cool, light rain",
+            "wanted": ["rain boots"],
+            "lately": ["umbrella"],
+            "arms": {arm: [item | {"title": "Tea"}, told | {"title": f"Boots of {arm}"}] for arm in arms},
+        }
+    ]
+
+
 def whole_of(*treatments: str) -> dict[str, Any]:
     """Results that fill every section of the report."""
     given = analysed_of(*treatments)
     split = allocated_of(*treatments)
     given |= {key: split[key] for key in ("allocation", "frontier")}
     given["thinking"] = {arm: thoughts_of(arm) for arm in given["arms"]}
+    given["pages"] = pages_of(given["arms"])
     served = serving_of()
     clusters = served["arms"].values()
     named = dict(zip(given["arms"], clusters, strict=False))  # as many as there are arms
@@ -558,6 +578,8 @@ def hostile_of() -> dict[str, Any]:
         "Cool, light rain",
         "the weather",
         "rain boots",
+        "Tea",
+        "someone",
         "umbrella",
         "Rain Boots",
         "Puddle season",

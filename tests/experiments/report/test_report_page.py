@@ -108,6 +108,19 @@ def test_identifiers_are_there_once(whole: Any, shown: Any) -> None:
     assert len(names) == len(set(names))
 
 
+def test_students_have_no_table_of_tokens(whole: Any, shown: Any) -> None:
+    """Where no model was called there are no costs of 0 to compare; that students thought is said in their place."""
+    given = whole("new")
+    assert "What a refresh costs" in shown(given).text
+    for account in given["thinking"].values():
+        for counts in account["ledger"]["roles"].values():
+            counts |= dict.fromkeys(counts, 0)
+    text = shown(given).text
+    assert "What a refresh costs" not in text
+    assert "students stood in for the language model" in text
+    assert "How fresh tags were" in text
+
+
 def test_a_table_of_units_has_a_report(results: Any, shown: Any) -> None:
     """Results without world, policies and dates, as a table gives them, are shown with what they have."""
     given = results()
