@@ -181,8 +181,8 @@ class ArmTask:
         deliveries: when near-line jobs are done, or None where they take no time.
         piece: where to keep what is played; None for nowhere.
         watch: whether the visits are asked for.
-        looked_at: whose first page is written down, bool [users]; None for nobody's.
         hours: of the periods of a day that the table is wanted by; None for whole days.
+        looked_at: whose first page is written down, bool [users]; None for nobody's.
     """
 
     world: World
@@ -196,8 +196,8 @@ class ArmTask:
     deliveries: Deliveries | None = None
     piece: Piece | None = None
     watch: bool = False
-    looked_at: Bools | None = None
     hours: int | None = None
+    looked_at: Bools | None = None
 
 
 @dataclass(frozen=True)

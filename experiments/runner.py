@@ -337,7 +337,6 @@ def arm_tasks(
     """What to play of a variant."""
     arm = served.get(variant.arm)
     seconds = arm.gpu_seconds if arm else None
-    looked_at = users_to_look_at(built.world.population.observed.user, config.seed)
     cities = built.world.environment.cities
 
     def allocator_of(name: str, allocation: Allocation, learners: npt.NDArray[np.bool_]) -> Allocator:
@@ -345,6 +344,8 @@ def arm_tasks(
             return TopSlots()
         return build_allocator(allocation, config.seed, cities, learners, seconds)
 
+    hours = period_of(config)
+    looked_at = users_to_look_at(built.world.population.observed.user, config.seed)
     tasks = []
     for rows, piece in shards:
         policy: RegisteredPolicy
@@ -371,8 +372,8 @@ def arm_tasks(
                 phases=phases,
                 deliveries=arm.queue.deliveries.only(built.world.population.observed.user[rows]) if arm else None,
                 piece=piece,
-                looked_at=looked_at[rows] if variant.name in config.arms else None,
-                hours=period_of(config),
+                hours=hours,
+                looked_at=None if variant.frontier is not None or hours is not None else looked_at[rows],
             )
         )
     return tasks

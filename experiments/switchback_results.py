@@ -38,8 +38,8 @@ from metrics.truth import true_effects
 from simulator.world import World
 
 LEFT_OUT: Final = (
-    "Left out, since a user meets all arms: quantiles and cut tails of users' sums, segments, the trend of daily "
-    "effects, and how long users stay."
+    "Left out, since a user meets all arms: pages side by side, quantiles and cut tails of users' sums, segments, the "
+    "trend of daily effects, and how long users stay."
 )
 
 
@@ -102,6 +102,7 @@ def switchback_results(
         "allocation": allocation_of(world, switched.diaries),
         "thinking": thinking_of(world, switched.thinking),
         "frontier": None,
+        "pages": None,
         "diagnostics": {
             "warmup_balance": [
                 {
