@@ -74,7 +74,7 @@ GROWTH_ROUNDS: Final = 5
 MANY_USERS: Final = 1_000_000
 SHARED_USERS: Final = 100_000
 SHARED_STAGES: Final = ("history", "warm-up", "arms")
-RUN_ROUNDS: Final = 3
+RUN_ROUNDS: Final = 2
 DRAWS: Final = 10_000_000
 
 
@@ -220,7 +220,7 @@ def run_cases() -> list[Case]:
         Case(case, "peak memory of the process", many.peak, "GiB", TARGET_GIB, at_most=True),
         Case(case, "CPU-seconds", many.cpu, "s"),
     ]
-    days = ["horizon.history_days=14", "horizon.warmup_days=2", "horizon.days=4", "analysis.metrics=[ctr]"]
+    days = ["horizon.history_days=2", "horizon.warmup_days=14", "horizon.days=28", "analysis.metrics=[ctr]"]
     settings = [f"world.users={SHARED_USERS}", "oracle=false", "arms.treatment.policy=popularity", *days]
     speedup, cost, whole = [], [], []
     for _ in range(RUN_ROUNDS):
