@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: install demo test check format bench clean
+.PHONY: install demo test check format bench clean clean-kernels
 
 install: $(STAMP)
 
@@ -36,5 +36,8 @@ bench: $(STAMP)
 				{ echo "== $$name: skipped, no CUDA device is here"; continue; };; esac; \
 		echo "== $$name"; $(BIN)/python $$script --json benchmarks/results/$$name.json; done
 
-clean:
+clean-kernels:
+	find simulator policies allocation -name '*.nb[ci]' -delete
+
+clean: clean-kernels
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache runs

@@ -16,6 +16,21 @@ settings.register_profile("repeatable", settings.get_profile("untimed"), derando
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "untimed"))
 
 
+ROOT = Path(__file__).resolve().parent.parent
+COMPILED = ("simulator", "policies", "allocation")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget compiled kernels that are older than some source: numba looks only at the file that a kernel is in."""
+    if hasattr(config, "workerinput"):
+        return  # the process that started this one has looked
+    kernels = [path for package in COMPILED for path in (ROOT / package).rglob("*.nb[ci]")]
+    sources = [path.stat().st_mtime for package in COMPILED for path in (ROOT / package).rglob("*.py")]
+    if kernels and min(path.stat().st_mtime for path in kernels) < max(sources):
+        for path in kernels:
+            path.unlink(missing_ok=True)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Answers and models of tests go to a folder of this run, never to the user's cache."""
