@@ -2,8 +2,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -90,7 +90,7 @@ class Backstage:
 
 @pytest.fixture
 def backstage(monkeypatch: pytest.MonkeyPatch) -> Backstage:
-    """The stand-in in place of the modules that the commands import."""
+    """The stand-in in place of the functions that the commands import."""
     stand_in = Backstage()
     modules: dict[str, dict[str, Callable[..., Any]]] = {
         "experiments.runner": {"run_experiment": stand_in.run},
@@ -102,9 +102,9 @@ def backstage(monkeypatch: pytest.MonkeyPatch) -> Backstage:
         "experiments.report": {"write_report": stand_in.write_report},
     }
     for name, functions in modules.items():
-        module = ModuleType(name)
-        vars(module).update(functions)
-        monkeypatch.setitem(sys.modules, name, module)
+        module = import_module(name)
+        for function, instead in functions.items():
+            monkeypatch.setattr(module, function, instead)
     return stand_in
 
 
