@@ -237,7 +237,8 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
         state = copy_state(task.state)
         nobody = np.zeros(task.world.users, np.bool_)
         looked_at = nobody if task.looked_at is None else task.looked_at
-        pages = FirstPages(looked_at, task.world.population.observed.user, task.world.slots, state)
+        user, explanations = task.world.population.observed.user, task.policy.explanations
+        pages = FirstPages(looked_at, user, task.world.slots, state, explanations)
         visits = _play(
             task.world,
             state,
@@ -258,7 +259,7 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
             "churned": np.array(churned),
             "diary": as_array(task.allocator.diary()),
             "notes": _written_down(task.policy),
-            "pages": as_array(pages.told(task.policy.explanations())),
+            "pages": as_array(pages.told()),
         }
         if task.piece is not None:
             task.piece.finish(span[1], arrays | prefixed("record", record.snapshot()))

@@ -48,6 +48,9 @@ _EMPTY: Final[dict[str, Any]] = {
 }
 """What stands where a shorter answer has no more entries, and in a column that another arm's answers have."""
 
+_OPTIONAL: Final = {"propensity", "click", "conversion", "explanation"}
+"""Columns that an arm need not give."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -207,12 +210,12 @@ class SwitchingAllocator:
     def observe(self, requests: Requests, slates: Slates, responses: Responses) -> None:
         """To each arm what its own visits answered."""
         for chosen, allocator in self._shares(requests):
-            allocator.observe(requests.take(chosen), _taken(slates, chosen), _taken(responses, chosen))
+            allocator.observe(requests.take(chosen), _own(slates, chosen), _taken(responses, chosen))
 
     def allocate(self, requests: Requests, candidates: Candidates) -> Slates:
         """Each request by its arm's allocator."""
         parts = [
-            (chosen, allocator.allocate(requests.take(chosen), _trimmed(_taken(candidates, chosen))))
+            (chosen, allocator.allocate(requests.take(chosen), _trimmed(_own(candidates, chosen))))
             for chosen, allocator in self._shares(requests)
         ]
         return _joined(Slates, parts, len(requests))
@@ -246,6 +249,19 @@ def _taken(table: Any, chosen: Ints) -> Any:
     """Some rows of a struct of arrays."""
     columns = {field.name: getattr(table, field.name) for field in fields(table)}
     return replace(table, **{name: None if column is None else column[chosen] for name, column in columns.items()})
+
+
+def _own(table: Any, chosen: Ints) -> Any:
+    """An arm's rows of what several arms gave, without columns that are there only since another arm gave them."""
+    mine = _taken(table, chosen)
+    return replace(mine, **{name: None for name in _OPTIONAL & vars(mine).keys() if _is_empty(name, vars(mine)[name])})
+
+
+def _is_empty(name: str, column: npt.NDArray[Any] | None) -> bool:
+    if column is None:
+        return True
+    filler = _EMPTY[name]
+    return bool(np.isnan(column).all() if filler != filler else (column == filler).all())
 
 
 def _trimmed(candidates: Candidates) -> Candidates:

@@ -4,13 +4,13 @@ Under every arm a user's first visit falls on the same moment, so that the pages
 arms make of it and by nothing else. Knows what the visit was for, which no policy does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from simulator.batches import BUY, CART, CLICK, NO_EXPLANATION, NO_ITEM, Bools, Ints, Requests, Responses, Slates
-from simulator.snapshots import Arrays, overwrite
+from simulator.snapshots import Arrays, as_array, as_value, overwrite
 from simulator.state import HISTORY_LENGTH, INTENTS, State
 from simulator.tables import Recorder
 
@@ -27,11 +27,16 @@ class FirstPages(Recorder):
         user: user id of each row, int64 [rows].
         slots: positions on a page.
         state: the moving state of the same rows, which the engine writes to.
+        explanations: the policy's texts, by the numbers that slates hold. Words are written down at once: a policy that
+            goes on from a snapshot numbers its texts anew.
     """
 
-    def __init__(self, chosen: Bools, user: Ints, slots: int, state: State) -> None:
+    def __init__(
+        self, chosen: Bools, user: Ints, slots: int, state: State, explanations: Callable[[], Sequence[str]]
+    ) -> None:
         self._place = np.where(chosen, np.cumsum(chosen) - 1, -1)
         self._state = state
+        self._explanations = explanations
         n = int(chosen.sum())
         self._waiting = np.array(n)
         self._user = user[chosen]
@@ -40,7 +45,7 @@ class FirstPages(Recorder):
         self.lately = np.full((n, LATELY), NO_ITEM, np.int32)
         self.items = np.full((n, slots), NO_ITEM, np.int32)
         self.channel = np.zeros((n, slots), np.int8)
-        self.explanation = np.full((n, slots), NO_EXPLANATION, np.int32)
+        self.words: list[list[str | None]] = [[None] * slots for _ in range(n)]
         self.shown = np.zeros((n, slots), np.bool_)
         self.answer = np.zeros((n, slots), np.int8)
 
@@ -61,46 +66,44 @@ class FirstPages(Recorder):
             self.lately[k, : len(lately)] = lately
             self.items[k], self.channel[k] = slates.items[n], slates.channel[n]
             if slates.explanation is not None:
-                self.explanation[k] = slates.explanation[n]
+                texts = self._explanations()
+                numbers = slates.explanation[n].tolist()
+                self.words[k] = [None if number == NO_EXPLANATION else texts[number] for number in numbers]
             self.shown[k] = responses.shown[n]
             for kind, answered in ((CLICK, responses.clicked), (CART, responses.carted), (BUY, responses.bought)):
                 self.answer[k, answered[n]] = kind
 
     def snapshot(self) -> Arrays:
         """What was written down so far."""
-        return self._arrays()
+        return self._arrays() | {"words": as_array(self.words)}
 
     def restore(self, kept: Arrays) -> None:
         """See ``Recorder``."""
         for name, array in self._arrays().items():
             overwrite(array, kept[name])
+        self.words = as_value(kept["words"])
 
-    def told(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+    def told(self) -> list[dict[str, Any]]:
         """What was written down, as plain values, one entry a chosen user who came.
-
-        Args:
-            texts: the policy's explanations, by the numbers that slates hold.
 
         Returns:
             Entries with ``user``, ``time`` (seconds since the horizon's start), ``intent`` (categories that the visit
             was for, each once, the most frequent first), ``lately`` (items, the latest first) and ``page``: for each
             item shown its ``item``, ``channel``, ``answer`` (0, CLICK, CART or BUY) and ``explanation`` or None.
         """
-        return [self._entry(k, texts) for k in np.flatnonzero(self.time != NO_TIME).tolist()]
+        return [self._entry(k) for k in np.flatnonzero(self.time != NO_TIME).tolist()]
 
-    def _entry(self, k: int, texts: Sequence[str]) -> dict[str, Any]:
+    def _entry(self, k: int) -> dict[str, Any]:
         wanted = [category for category in self.intent[k].tolist() if category >= 0]
-        page = []
-        for slot in np.flatnonzero(self.shown[k]).tolist():
-            text = int(self.explanation[k, slot])
-            page.append(
-                {
-                    "item": int(self.items[k, slot]),
-                    "channel": int(self.channel[k, slot]),
-                    "answer": int(self.answer[k, slot]),
-                    "explanation": None if text == NO_EXPLANATION else texts[text],
-                }
-            )
+        page = [
+            {
+                "item": int(self.items[k, slot]),
+                "channel": int(self.channel[k, slot]),
+                "answer": int(self.answer[k, slot]),
+                "explanation": self.words[k][slot],
+            }
+            for slot in np.flatnonzero(self.shown[k]).tolist()
+        ]
         return {
             "user": int(self._user[k]),
             "time": int(self.time[k]),
@@ -118,5 +121,5 @@ class FirstPages(Recorder):
         return list(dict.fromkeys(state.event_item[row, before].tolist()))[:LATELY]
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        names = ("time", "intent", "lately", "items", "channel", "explanation", "shown", "answer")
+        names = ("time", "intent", "lately", "items", "channel", "shown", "answer")
         return {name: getattr(self, name) for name in names} | {"waiting": self._waiting}

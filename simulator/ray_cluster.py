@@ -61,8 +61,9 @@ def ray_cluster(
 ) -> Iterator[RayCluster]:
     """A connected cluster; one that was started here ends with the context.
 
-    One that is started here serves no dashboard, reports no usage, and lets nobody in who does not have its token,
-    which is drawn anew and written nowhere.
+    One that is started here serves no dashboard, reports no usage, and lets nobody in who does not have its token:
+    the one in ``RAY_AUTH_TOKEN``, or one drawn anew and written nowhere. With ``RAY_AUTH_MODE=disabled`` there is none,
+    as Ray has it.
 
     Args:
         fingerprint: see ``RayCluster``.

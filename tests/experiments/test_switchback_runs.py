@@ -193,10 +193,11 @@ def test_blocks_drawn_again_find_nothing_where_nothing_is(played: SimpleNamespac
         of_arm = arm_aggregates(rows.with_columns(pl.Series("arm", arm)), ("control", "treatment"), metrics, cuped)
         for metric in metrics:
             found = estimate(metric, of_arm["control"], of_arm["treatment"], 0.05, cuped)
-            alarms[metric.name] += (found.p_value or 1.0) < 0.05
+            assert found.p_value is not None
+            alarms[metric.name] += found.p_value < 0.05
     _, most = binom.interval(0.999, 400, 0.05)  # within cities arms are balanced, which makes the test cautious
-    assert all(0 <= count <= most for count in alarms.values()), alarms
-    assert cuped or alarms["ctr"] > 0
+    assert all(count <= most for count in alarms.values()), alarms
+    assert sum(alarms.values()) > 0
 
 
 def test_report_and_terminal_say_what_is_not_there(played: SimpleNamespace) -> None:

@@ -8,7 +8,7 @@ import pytest
 from allocation.top_slots import TopSlots
 from experiments.switching import Schedule, Switching, SwitchingAllocator
 from policies.registry import NoParams, RegisteredPolicy
-from simulator.batches import NO_EXPLANATION, NO_ITEM, Candidates, Requests
+from simulator.batches import NO_EXPLANATION, NO_ITEM, Candidates, Requests, Slates
 from simulator.response import SECONDS_A_PAGE
 
 HOUR = 3600
@@ -125,6 +125,39 @@ def test_answers_come_back_in_the_order_of_the_requests() -> None:
         [50, 51, 52, 53],
     ]
     assert [arm.served for arm in arms] == [[100, 102], [101, 103, 104]]
+
+
+class Sure(Telling):
+    """Says how likely clicks are."""
+
+    def candidates(self, requests: Requests) -> Candidates:
+        """With an estimate for every item."""
+        given = super().candidates(requests)
+        return replace(given, click=np.full(given.items.shape, 0.25))
+
+
+class Listening(TopSlots):
+    """Remembers what it was given."""
+
+    def allocate(self, requests: Requests, candidates: Candidates) -> Slates:
+        """As ever."""
+        self.given = candidates
+        return super().allocate(requests, candidates)
+
+
+def test_an_arm_is_given_its_own_columns() -> None:
+    """Estimates and texts that one arm gives are not there for the other, whoever shares the batch."""
+    arms = {"a": Sure("a", 0, 3), "b": Telling("b", 50, 6, tells=False)}
+    policy, heard = Switching(arms, SCHEDULE), {"a": Listening(), "b": Listening()}
+    policy.begin(10)
+    batch = requests([86_400] * 4, [0, 1, 0, 1])
+    SwitchingAllocator(heard, SCHEDULE).allocate(batch, policy.candidates(batch))
+    assert heard["a"].given.click is not None
+    assert (heard["a"].given.click == 0.25).all()
+    assert heard["a"].given.explanation is not None
+    assert heard["b"].given.click is None
+    assert heard["b"].given.explanation is None
+    assert heard["a"].given.propensity is heard["b"].given.propensity is None
 
 
 def test_texts_of_two_arms_are_told_apart() -> None:

@@ -50,14 +50,20 @@ def test_the_error_is_the_cluster_robust_one() -> None:
     assert (found.users_control, found.users_treatment) == (20, 20)
 
 
+def alarmed(found: Estimate) -> bool:
+    """Whether a test that was carried out rejects at 5%."""
+    assert found.p_value is not None
+    return found.p_value < 0.05
+
+
 def test_few_clusters_keep_the_level_and_units_do_not() -> None:
     """With six clusters an arm and no effect, tests over clusters alarm as promised, those over units far too often."""
     over_clusters = over_units = 0
     for seed in range(300):
         units = table(seed, clusters=12, size=20)
         rows, (metric,) = clustered(units, "city", [MEAN])
-        over_clusters += (measured(rows, metric).p_value or 1.0) < 0.05
-        over_units += (measured(units, MEAN).p_value or 1.0) < 0.05
+        over_clusters += alarmed(measured(rows, metric))
+        over_units += alarmed(measured(units, MEAN))
     least, most = binom.interval(0.999, 300, 0.05)
     assert least <= over_clusters <= most
     assert over_units > 2 * most
@@ -152,7 +158,7 @@ def test_few_clusters_keep_their_promises(cuped: bool) -> None:
             over, (each,) = clustered(rows, "city", [metric])
             found = measured(over, each, cuped)
             if which == "null":
-                alarms += (found.p_value or 1.0) < 0.05
+                alarms += alarmed(found)
             else:
                 held += found.ci is not None and found.ci[0] <= 2.0 <= found.ci[1]
     least, most = binom.interval(0.999, 400, 0.05)
