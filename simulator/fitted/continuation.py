@@ -60,7 +60,6 @@ def draw_visits(shop: FittedShop, days: int, seed: int) -> tuple[Integers, Integ
         keyed beside the user's, each [visits], in order of time and then user, no user twice in a minute; and how many
         customers are new.
     """
-    stream = Stream(seed, "fitted/visits")
     clock = shop.hours.business_time(shop.days + days)
     begin, end = clock[shop.days * 24], clock[-1]
     arrival = _arrivals(shop.arrivals, begin, end, Stream(seed, "fitted/arrivals"))
@@ -74,14 +73,15 @@ def draw_visits(shop: FittedShop, days: int, seed: int) -> tuple[Integers, Integ
     customer = _customers(known, new)
     first = np.arange(known + new) >= known
     start = np.concatenate([np.full(known, begin), arrival])
-    row, number, business = draw_returns(shop.returns, seen, customer, first, start, end, stream)
+    returning, staying = Stream(seed, "fitted/visits"), Stream(seed, "fitted/pauses")
+    row, number, business = draw_returns(shop.returns, seen, customer, first, start, end, returning)
     user, time, key = [row], [to_seconds(clock, business)], [number << 8]
     for more in range(1, 1 << 8):
-        again = stream.uniform(_MORE, customer[user[-1]], key[-1]) < shop.more
+        again = staying.uniform(_MORE, customer[user[-1]], key[-1]) < shop.more
         if not again.any():
             break
         row, before, which = user[-1][again], time[-1][again], key[-1][again]
-        place = (stream.uniform(_PAUSE, customer[row], which) * len(shop.pauses)).astype(np.int64)
+        place = (staying.uniform(_PAUSE, customer[row], which) * len(shop.pauses)).astype(np.int64)
         after = before + shop.pauses[place]
         same = after // SECONDS_PER_DAY == before // SECONDS_PER_DAY
         user.append(row[same])

@@ -6,8 +6,9 @@ import pytest
 
 from simulator.datasets.interactions import DatasetError, PurchaseLog
 from simulator.datasets.online_retail import read_online_retail
-from simulator.fitted.continuation import continue_log
+from simulator.fitted.continuation import continue_log, draw_visits
 from simulator.fitted.shop import first_days, fit_shop
+from simulator.fitted.shop_hours import to_business
 
 REAL = Path(__file__).parents[3] / "../shared/data/online_retail/online_retail.csv.gz"
 DAY = 86_400
@@ -61,6 +62,26 @@ def test_more_days_change_none_before(long_log: PurchaseLog, drawn: PurchaseLog)
     assert longer.days > 110
     other = continue_log(long_log, FIT, 30, "US", 8)
     assert rows_of(other, 100) != rows_of(drawn, 100)
+
+
+def test_when_somebody_comes_says_nothing_of_the_pause_after(long_log: PurchaseLog) -> None:
+    """The time to a customer's first visit and the pause to the next on that day are drawn independently."""
+    shop = replace(fit_shop(long_log, FIT, "US"), more=0.9, pauses=np.arange(1, 101) * 60)
+    clock = shop.hours.business_time(FIT + 60)
+    waited, paused = [], []
+    for seed in range(20):
+        user, time, number, _ = draw_visits(shop, 60, seed)
+        known = user < len(shop.log.user_codes)
+        coming, staying = (
+            dict(zip(user[known & (number == n)], time[known & (number == n)], strict=True)) for n in (0, 1)
+        )
+        both = sorted(coming.keys() & staying.keys())
+        first = np.array([coming[u] for u in both])
+        waited.append(to_business(clock, first))
+        paused.append(np.array([staying[u] for u in both]) - first)
+    wait, pause = np.concatenate(waited), np.concatenate(paused)
+    assert len(wait) > 1000
+    assert abs(np.corrcoef(wait, pause)[0, 1]) < 4 / np.sqrt(len(wait))
 
 
 def test_baskets_hold_an_item_once(drawn: PurchaseLog) -> None:
