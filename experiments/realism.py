@@ -1,6 +1,6 @@
 """The story of a realism scorecard: from a config to how far its world is from a real one.
 
-A log world is drawn anew for the days that its fit has not seen, and held against them. A generated world is played,
+A log world is drawn anew for the days whose purchases its fit has not seen, and held against them. A generated world is played,
 and held against public counts. Does not know how distances are found, nor how findings are shown.
 """
 

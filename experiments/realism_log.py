@@ -1,4 +1,4 @@
-"""A drawn purchase log held against the real one, over the days that the fit has not seen.
+"""A drawn purchase log held against the real one, over the days whose purchases the fit has not seen.
 
 Knows purchase logs. Does not know how one was drawn, nor how findings are shown.
 """

@@ -43,7 +43,10 @@ def caution(found: Scorecard) -> str:
             f"from_day: {found['from_day']}}} plays."
         )
     if found["kind"] == "log":
-        return "Scored is what a run of this config plays. Days after the fit have not been seen by it."
+        return (
+            "Scored is what a run of this config plays. The fit has seen no purchase of the days after it; titles and "
+            "categories are those of the whole log."
+        )
     return (
         "Of the real users only counts over all of them are known here, so a floor is sampling noise alone, and what "
         "needs users has no counterpart. Country, year and shop are others too."

@@ -55,6 +55,19 @@ def test_nothing_of_later_days_is_seen(long_log: PurchaseLog, drawn: PurchaseLog
         assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other, field.name
 
 
+def test_refunds_of_later_days_are_not_seen(long_log: PurchaseLog, drawn: PurchaseLog) -> None:
+    """What is refunded after the fit, though bought before it, is no refund; a drawn purchase is refunded after it."""
+    shop = first_days(long_log, FIT)
+    early = long_log.refund_time < FIT * DAY
+    assert (long_log.time[long_log.refund_row[~early]] < FIT * DAY).any()
+    assert shop.refund_quantity.sum() == long_log.refund_quantity[early].sum() > 0
+    copied = drawn.refund_row >= drawn.counts["purchases_fitted_to"]
+    assert copied.sum() > 10
+    lag = (drawn.refund_time - drawn.time[drawn.refund_row]) // DAY
+    assert {*lag[copied].tolist()} <= {*lag[~copied].tolist()}
+    assert np.array_equal(drawn.refund_time[~copied], shop.refund_time)
+
+
 def test_more_days_change_none_before(long_log: PurchaseLog, drawn: PurchaseLog) -> None:
     """Drawn for longer, the days before are the same; drawn from another seed, they are not."""
     longer = continue_log(long_log, FIT, 60, "US", 7)
@@ -112,7 +125,8 @@ def test_a_fit_needs_its_days(long_log: PurchaseLog) -> None:
     rows = np.sort(once)
     lonely = replace(
         long_log,
-        **{name: getattr(long_log, name)[rows] for name in ("user", "item", "time", "quantity", "refunded_quantity")},
+        **{name: getattr(long_log, name)[rows] for name in ("user", "item", "time", "quantity")},
+        **{name: np.zeros(0, np.int64) for name in ("refund_row", "refund_time", "refund_quantity")},
         unit_price=long_log.unit_price[rows],
         visit=np.arange(len(rows)),
     )
