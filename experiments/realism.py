@@ -1,7 +1,7 @@
 """The story of a realism scorecard: from a config to how far its world is from a real one.
 
-A log world is drawn anew for the days whose purchases its fit has not seen, and held against them. A generated world is played,
-and held against public counts. Does not know how distances are found, nor how findings are shown.
+A log world is drawn anew for the days whose purchases its fit has not seen, and held against them. A generated world is
+played, and held against public counts. Does not know how distances are found, nor how findings are shown.
 """
 
 from datetime import date, timedelta
@@ -16,7 +16,7 @@ from experiments.realism_log import compare_logs
 from experiments.realism_rows import Noise, worst_of
 from experiments.runner import phases_of, world_of
 from experiments.worlds import READERS
-from simulator.datasets.interactions import PurchaseLog
+from simulator.datasets.interactions import DatasetError, PurchaseLog
 from simulator.fitted.continuation import continue_log
 
 SCHEMA: Final = 1
@@ -43,11 +43,12 @@ def run_realism(
         clock: is told of the stages.
 
     Returns:
-        The contents of ``realism.json``; the README says what they are.
+        The contents of ``realism.json``; docs/guide/realism.md says what they are.
 
     Raises:
-        UserError: months are given where they do not apply, or leave nothing to compare.
-        DatasetError: the log cannot be used or fitted to.
+        UserError: months are given where they do not apply, cannot be fitted to, or leave nothing to compare; or too
+            little happened for any row.
+        DatasetError: the log cannot be used.
     """
     noise = Noise(times, config.seed)
     about = {
@@ -63,6 +64,10 @@ def run_realism(
         if fit_months is not None:
             raise UserError(f"--fit-months: {fit_months}, but a generated world is fitted to no log; leave it out")
         found = _of_generated(config, noise, workers, progress, clock)
+    if not found["rows"]:
+        raise UserError(
+            "world: too little happened in the days compared for any row (use more users, more days or a longer log)"
+        )
     return {**about, **found, "worst": worst_of(found["rows"])}
 
 
@@ -83,7 +88,10 @@ def _of_log(
         stage.advance()
     first = _first_day(real, world, fit_months)
     with clock.stage("drawing"), progress.stage("fitting and drawing", 1) as stage:
-        simulated = continue_log(real, first, real.days - first, world.country, config.seed)
+        try:
+            simulated = continue_log(real, first, real.days - first, world.country, config.seed)
+        except DatasetError as error:
+            raise UserError(f"{_asked(world, fit_months)} ({error})") from error
         stage.advance()
     with clock.stage("comparing"), progress.stage("comparing", 1) as stage:
         found = compare_logs(real, simulated, first, real.days, noise)
@@ -137,14 +145,22 @@ def _first_day(real: PurchaseLog, world: LogWorld, fit_months: int | None) -> in
         first = world.purchases.from_day
     else:
         months = FIT_MONTHS if fit_months is None else fit_months
+        if months > real.days // 28:
+            raise UserError(f"{_asked(world, fit_months)} (the log has {real.days} days; leave some to score)")
         passed = real.start.month - 1 + months
         first = (_clipped(real.start.year + passed // 12, passed % 12 + 1, real.start.day) - real.start).days
     if not 0 < first < real.days:
         raise UserError(
-            f"fitted days: {first} of the log's {real.days}; leave some to score (--fit-months, or "
-            "world.purchases.from_day)"
+            f"{_asked(world, fit_months)} (that is {first} days, and the log has {real.days}; leave some to score)"
         )
     return first
+
+
+def _asked(world: LogWorld, fit_months: int | None) -> str:
+    """How long a fit was asked for, by what the user can change."""
+    if isinstance(world.purchases, FittedPurchases):
+        return f"world.purchases.from_day: {world.purchases.from_day}"
+    return f"--fit-months: {FIT_MONTHS} if left out" if fit_months is None else f"--fit-months: {fit_months}"
 
 
 def _clipped(year: int, month: int, day: int) -> date:

@@ -47,9 +47,7 @@ def continue_log(source: PurchaseLog, from_day: int, days: int, country: str, se
     shop = fit_shop(source, from_day, country)
     user, time, number, newcomers = draw_visits(shop, days, seed)
     if not len(user):
-        raise DatasetError(
-            f"world.purchases.days: {days} (nobody comes in the days drawn from day {from_day} on; draw more)"
-        )
+        raise DatasetError(f"nobody comes in the {days} days drawn from day {from_day} on; draw more, or fit to more")
     visit, item, row = draw_baskets(shop, user, time, number, newcomers, seed)
     return _joined(shop, user[visit], time[visit], item, row, newcomers, seed)
 

@@ -93,14 +93,14 @@ def fit_shop(source: PurchaseLog, days: int, country: str) -> FittedShop:
     """
     if not FEWEST_DAYS <= days <= source.days:
         raise DatasetError(
-            f"world.purchases.from_day: {days} (the log has {source.days} days, and a fit needs {FEWEST_DAYS}; use "
-            f"{FEWEST_DAYS}..{source.days})"
+            f"{days} days to fit to, but the log has {source.days} and a fit needs {FEWEST_DAYS}; use "
+            f"{FEWEST_DAYS}..{source.days}"
         )
     log = first_days(source, days)
     try:
         return _fit(log, days, country)
     except ValueError as error:
-        raise DatasetError(f"world.purchases.from_day: {days}: {error}") from error
+        raise DatasetError(f"{days} days to fit to: {error}") from error
 
 
 def first_days(source: PurchaseLog, days: int) -> PurchaseLog:
