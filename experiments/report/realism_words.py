@@ -139,6 +139,8 @@ def _apart(row: Row) -> str:
 def two_sample(found: Scorecard) -> list[str]:
     """What the classifier found, in sentences."""
     test = found["two_sample"]
+    if not test and found["kind"] == "log":
+        return ["Too few customers came for a classifier to learn from."]
     if not test:
         return ["A classifier needs real users, and none are known here."]
     low, high = test["ci"]
