@@ -18,6 +18,8 @@ from experiments.runner import phases_of, world_of
 from experiments.worlds import READERS
 from simulator.datasets.interactions import DatasetError, PurchaseLog
 from simulator.fitted.continuation import continue_log
+from simulator.pools import Engine
+from simulator.shards import PROCESSES
 
 SCHEMA: Final = 1
 FIT_MONTHS: Final = 9
@@ -31,6 +33,7 @@ def run_realism(
     workers: int,
     progress: Progress,
     clock: Stopwatch,
+    engine: Engine = PROCESSES,
 ) -> dict[str, Any]:
     """Hold a config's world against reality.
 
@@ -38,9 +41,10 @@ def run_realism(
         config: of an experiment; its arms matter for a generated world only.
         fit_months: of a log world whose purchases are recorded, months from its start that are fitted to; 9 if None.
         times: halvings of the real users, or draws from real counts, that make each floor.
-        workers: processes; the outcome does not depend on it.
+        workers: shards of a generated world's history played at once; the outcome does not depend on it.
         progress: is told how far things are.
         clock: is told of the stages.
+        engine: where they are played; the outcome does not depend on it.
 
     Returns:
         The contents of ``realism.json``; docs/guide/realism.md says what they are.
@@ -63,7 +67,7 @@ def run_realism(
     else:
         if fit_months is not None:
             raise UserError(f"--fit-months: {fit_months}, but a generated world is fitted to no log; leave it out")
-        found = _of_generated(config, noise, workers, progress, clock)
+        found = _of_generated(config, noise, engine, workers, progress, clock)
     if not found["rows"]:
         raise UserError(
             "world: too little happened in the days compared for any row (use more users, more days or a longer log)"
@@ -110,7 +114,7 @@ def _of_log(
 
 
 def _of_generated(
-    config: ExperimentConfig, noise: Noise, workers: int, progress: Progress, clock: Stopwatch
+    config: ExperimentConfig, noise: Noise, engine: Engine, workers: int, progress: Progress, clock: Stopwatch
 ) -> dict[str, Any]:
     if config.traffic.kind == "trace":
         raise UserError("traffic: a trace's visits are not the world's; leave traffic out to score the world")
@@ -124,7 +128,7 @@ def _of_generated(
             "a week at least"
         )
     with clock.stage("playing"):
-        found = play_generated(config, built, phases, workers, progress, noise)
+        found = play_generated(config, built, phases, engine, workers, progress, noise)
     start = built.world.environment.start
     return {
         "kind": "generated",

@@ -26,8 +26,8 @@ from policies.registry import RegisteredPolicy, policy_class
 from simulator.batches import DAY_SECONDS
 from simulator.datasets.taobao_shares import TaobaoShares, load_taobao_shares
 from simulator.engine import Simulation
+from simulator.pools import Engine
 from simulator.protocols import Allocator
-from simulator.shards import shard_pool
 from simulator.state import State, copy_state, join_states
 from simulator.truth import Truth
 
@@ -41,7 +41,13 @@ _SAMPLING: Final = "the floor is sampling noise of independent actions; people's
 
 
 def play_generated(
-    config: ExperimentConfig, built: BuiltWorld, phases: Phases, workers: int, progress: Progress, noise: Noise
+    config: ExperimentConfig,
+    built: BuiltWorld,
+    phases: Phases,
+    engine: Engine,
+    workers: int,
+    progress: Progress,
+    noise: Noise,
 ) -> dict[str, Any]:
     """Play a world under the control policy, and under each policy that says how likely clicks are.
 
@@ -49,14 +55,15 @@ def play_generated(
         config: of the experiment.
         built: its world, with drawn visits.
         phases: its days; what is compared are warm-up and experiment.
-        workers: processes for the history; the outcome does not depend on it.
+        engine: where the history is played; the outcome does not depend on it.
+        workers: shards of it at once; likewise.
         progress: is told how far things are.
         noise: how floors are found.
 
     Returns:
         ``rows``, ``totals``, ``calibration`` and ``without_counterpart`` of ``realism.json``.
     """
-    with shard_pool(workers) as pool:
+    with engine.pool(workers) as pool:
         log, shards = play_or_read_history(built, phases.warmup_start, config.seed, pool, progress)
     state = join_states([part for _, part in shards])
     chosen = arms_played(config)

@@ -287,7 +287,13 @@ def test_the_command_refuses_in_a_line(canned: None, tmp_path: Path, small_confi
     """Too few halvings and a config that is no experiment end in one line and exit code 2."""
     other = tmp_path / "other.yaml"
     other.write_text(yaml.safe_dump({"kind": "evaluation", "name": "x"}))
-    for arguments in ((str(small_config), "--halvings", "3"), (str(other),), (str(small_config), "--workers", "0")):
+    own = str(small_config)
+    for arguments in (
+        (own, "--halvings", "3"),
+        (str(other),),
+        (own, "--workers", "0"),
+        (own, "--ray-address", "auto"),
+    ):
         result = invoke(*arguments, "--out", str(tmp_path / "out"))
         assert result.exit_code == 2
         assert len(result.stderr.splitlines()) == 1
