@@ -68,6 +68,21 @@ def verdict(row: Row) -> str:
     return "within noise" if row["within_noise"] else "apart"
 
 
+def rule(found: Scorecard) -> str:
+    """When a row of the table is within noise."""
+    if found["kind"] == "log":
+        return (
+            "Within noise is a row whose distance, a median over halvings, is not above what 95% of single floors are "
+            "below. A median varies less than a single floor, so of a world as good as real fewer than 5% of the rows "
+            "are called apart."
+        )
+    return (
+        "Within noise is a row whose distance, a single one, is not above what 95% of draws from the real counts show. "
+        "Of a world as good as real 5% of the rows would be called apart if actions were independent, and more as they "
+        "are not."
+    )
+
+
 def numbers(found: Scorecard) -> Numbers:
     """Every row as a table."""
     heads = ("Row", "Measure", "Distance", "Noise floor", "95% of floors below", "Times the floor", "Verdict")
@@ -187,6 +202,11 @@ def calibrations(found: Scorecard) -> list[str]:
             f"{who}, its estimates read as {READINGS[row['reading']]}: expected calibration error "
             f"{100 * row['error']:.2f} pp over {words.count(row['impressions'])} impressions; estimates that were "
             f"right would show {100 * row['noise']:.2f} pp, and seldom more than {100 * row['noise_high']:.2f}."
+        )
+    if any(row["error"] is not None for row in found["calibration"]):
+        sentences.append(
+            "That noise is of independent clicks; clicks of one user go together, so it is low: right estimates may "
+            "show somewhat more."
         )
     if not sentences:
         sentences.append("A log world is scored without policies, and no click probabilities are asked for.")
