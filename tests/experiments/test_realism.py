@@ -118,7 +118,7 @@ def test_the_real_log_is_perfect_against_itself(retail: PurchaseLog) -> None:
 
 def test_each_row_sees_what_it_is_for(retail: PurchaseLog) -> None:
     """Visits three hours later, or prices that are doubled, are apart in that row and near in the others."""
-    late = replace(retail, time=retail.time + 3 * 3600)
+    late = replace(retail, time=retail.time + 3 * 3600, refund_time=retail.refund_time + 3 * 3600)
     dear = replace(retail, unit_price=retail.unit_price * 2)
     for changed, row in ((late, "hour"), (dear, "price")):
         found = compare_logs(retail, changed, 274, retail.days - 1, Noise(HALVINGS, 3))
