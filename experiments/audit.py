@@ -75,7 +75,7 @@ def run_audit(
         engine: where parts are drawn; the outcome does not depend on it.
 
     Returns:
-        The contents of ``audit.json``; the README says what they are.
+        The contents of ``audit.json``; docs/guide/verdict.md says what they are.
 
     Raises:
         UserError: the folder holds no experiment, or one without exposed users.

@@ -1,7 +1,7 @@
 """The story of a realism scorecard: from a config to how far its world is from a real one.
 
-A log world is drawn anew for the days that its fit has not seen, and held against them. A generated world is played,
-and held against public counts. Does not know how distances are found, nor how findings are shown.
+A log world is drawn anew for the days whose purchases its fit has not seen, and held against them. A generated world is
+played, and held against public counts. Does not know how distances are found, nor how findings are shown.
 """
 
 from datetime import date, timedelta
@@ -16,8 +16,10 @@ from experiments.realism_log import compare_logs
 from experiments.realism_rows import Noise, worst_of
 from experiments.runner import phases_of, world_of
 from experiments.worlds import READERS
-from simulator.datasets.interactions import PurchaseLog
+from simulator.datasets.interactions import DatasetError, PurchaseLog
 from simulator.fitted.continuation import continue_log
+from simulator.pools import Engine
+from simulator.shards import PROCESSES
 
 SCHEMA: Final = 1
 FIT_MONTHS: Final = 9
@@ -31,6 +33,7 @@ def run_realism(
     workers: int,
     progress: Progress,
     clock: Stopwatch,
+    engine: Engine = PROCESSES,
 ) -> dict[str, Any]:
     """Hold a config's world against reality.
 
@@ -38,16 +41,18 @@ def run_realism(
         config: of an experiment; its arms matter for a generated world only.
         fit_months: of a log world whose purchases are recorded, months from its start that are fitted to; 9 if None.
         times: halvings of the real users, or draws from real counts, that make each floor.
-        workers: processes; the outcome does not depend on it.
+        workers: shards of a generated world's history played at once; the outcome does not depend on it.
         progress: is told how far things are.
         clock: is told of the stages.
+        engine: where they are played; the outcome does not depend on it.
 
     Returns:
-        The contents of ``realism.json``; the README says what they are.
+        The contents of ``realism.json``; docs/guide/realism.md says what they are.
 
     Raises:
-        UserError: months are given where they do not apply, or leave nothing to compare.
-        DatasetError: the log cannot be used or fitted to.
+        UserError: months are given where they do not apply, cannot be fitted to, or leave nothing to compare; or too
+            little happened for any row.
+        DatasetError: the log cannot be used.
     """
     noise = Noise(times, config.seed)
     about = {
@@ -62,7 +67,11 @@ def run_realism(
     else:
         if fit_months is not None:
             raise UserError(f"--fit-months: {fit_months}, but a generated world is fitted to no log; leave it out")
-        found = _of_generated(config, noise, workers, progress, clock)
+        found = _of_generated(config, noise, engine, workers, progress, clock)
+    if not found["rows"]:
+        raise UserError(
+            "world: too little happened in the days compared for any row (use more users, more days or a longer log)"
+        )
     return {**about, **found, "worst": worst_of(found["rows"])}
 
 
@@ -83,7 +92,10 @@ def _of_log(
         stage.advance()
     first = _first_day(real, world, fit_months)
     with clock.stage("drawing"), progress.stage("fitting and drawing", 1) as stage:
-        simulated = continue_log(real, first, real.days - first, world.country, config.seed)
+        try:
+            simulated = continue_log(real, first, real.days - first, world.country, config.seed)
+        except DatasetError as error:
+            raise UserError(f"{_asked(world, fit_months)} ({error})") from error
         stage.advance()
     with clock.stage("comparing"), progress.stage("comparing", 1) as stage:
         found = compare_logs(real, simulated, first, real.days, noise)
@@ -102,7 +114,7 @@ def _of_log(
 
 
 def _of_generated(
-    config: ExperimentConfig, noise: Noise, workers: int, progress: Progress, clock: Stopwatch
+    config: ExperimentConfig, noise: Noise, engine: Engine, workers: int, progress: Progress, clock: Stopwatch
 ) -> dict[str, Any]:
     if config.traffic.kind == "trace":
         raise UserError("traffic: a trace's visits are not the world's; leave traffic out to score the world")
@@ -116,7 +128,7 @@ def _of_generated(
             "a week at least"
         )
     with clock.stage("playing"):
-        found = play_generated(config, built, phases, workers, progress, noise)
+        found = play_generated(config, built, phases, engine, workers, progress, noise)
     start = built.world.environment.start
     return {
         "kind": "generated",
@@ -137,14 +149,22 @@ def _first_day(real: PurchaseLog, world: LogWorld, fit_months: int | None) -> in
         first = world.purchases.from_day
     else:
         months = FIT_MONTHS if fit_months is None else fit_months
+        if months > real.days // 28:
+            raise UserError(f"{_asked(world, fit_months)} (the log has {real.days} days; leave some to score)")
         passed = real.start.month - 1 + months
         first = (_clipped(real.start.year + passed // 12, passed % 12 + 1, real.start.day) - real.start).days
     if not 0 < first < real.days:
         raise UserError(
-            f"fitted days: {first} of the log's {real.days}; leave some to score (--fit-months, or "
-            "world.purchases.from_day)"
+            f"{_asked(world, fit_months)} (that is {first} days, and the log has {real.days}; leave some to score)"
         )
     return first
+
+
+def _asked(world: LogWorld, fit_months: int | None) -> str:
+    """How long a fit was asked for, by what the user can change."""
+    if isinstance(world.purchases, FittedPurchases):
+        return f"world.purchases.from_day: {world.purchases.from_day}"
+    return f"--fit-months: {FIT_MONTHS} if left out" if fit_months is None else f"--fit-months: {fit_months}"
 
 
 def _clipped(year: int, month: int, day: int) -> date:

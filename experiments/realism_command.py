@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from experiments.engines import EngineChoice, EngineName, Players, RayAddress, Workers
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
 
@@ -48,10 +49,9 @@ def realism(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override one key, as in seed=8; may be repeated."),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", metavar="N", help="Processes; every core if left out. Results do not change."),
-    ] = None,
+    workers: Workers = None,
+    engine: EngineChoice = EngineName.processes,
+    ray_address: RayAddress = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the outcome.")] = False,
 ) -> None:
     """Hold a config's world against reality, row by row, beside the noise that reality has itself.
@@ -68,15 +68,13 @@ def realism(
         from experiments.report.realism import render_realism
         from experiments.run_directory import MANIFEST, REALISM, REALISM_REPORT, RunDirectory, unwritable
         from experiments.terminal_realism import print_realism
-        from simulator.shards import cores
 
         config = load_config(path, overrides or ())
         if not isinstance(config, ExperimentConfig):
             raise UserError(f"{path}: its kind is {config.kind}; only experiments have a world to score")
         if not _FEWEST <= halvings <= _MOST:
             raise UserError(f"--halvings: {halvings}; use {_FEWEST} to {_MOST}")
-        if workers is not None and workers < 1:
-            raise UserError(f"--workers: {workers}; use at least 1")
+        players = Players(engine, workers, ray_address)
         target = out or Path("runs") / f"{config.name}-realism-{config_hash(config)[:8]}"
         try:
             target.mkdir(parents=True, exist_ok=True)
@@ -86,9 +84,10 @@ def realism(
         if (target / MANIFEST).exists() and not (target / REALISM).exists():
             raise UserError(f"{target}: holds a run; choose another --out for its scorecard")
         place.path = target
-        clock, count = Stopwatch(), workers or cores()
-        found = run_realism(config, fit_months, halvings, count, progress_for(Console(stderr=True), quiet=quiet), clock)
-        made = manifest(config_hash(config), {"realism": config.seed}, clock.seconds, count, None)
+        clock, progress = Stopwatch(), progress_for(Console(stderr=True), quiet=quiet)
+        with players.ready() as (opened, count):
+            found = run_realism(config, fit_months, halvings, count, progress, clock, opened)
+        made = manifest(config_hash(config), {"realism": config.seed}, clock.seconds, count, None, engine=opened.name)
         folder.write_json(REALISM, found)
         folder.write_text(REALISM_REPORT, render_realism(found, made))
         folder.write_json(MANIFEST, made)

@@ -18,16 +18,16 @@ from experiments.history import play_or_read_history
 from experiments.playing import Phases
 from experiments.progress import Progress
 from experiments.realism_play import CART, VIEW, ClickListener, ClickRecorder, Clicks
-from experiments.realism_rows import QUANTILES, Noise, counts_row
+from experiments.realism_rows import QUANTILES, Noise, counts_row, parted
 from experiments.worlds import BuiltWorld
-from metrics.calibration import calibration
+from metrics.calibration import BINS, calibration
 from metrics.realism import zipf_exponent
 from policies.registry import RegisteredPolicy, policy_class
 from simulator.batches import DAY_SECONDS
 from simulator.datasets.taobao_shares import TaobaoShares, load_taobao_shares
 from simulator.engine import Simulation
+from simulator.pools import Engine
 from simulator.protocols import Allocator
-from simulator.shards import shard_pool
 from simulator.state import State, copy_state, join_states
 from simulator.truth import Truth
 
@@ -41,7 +41,13 @@ _SAMPLING: Final = "the floor is sampling noise of independent actions; people's
 
 
 def play_generated(
-    config: ExperimentConfig, built: BuiltWorld, phases: Phases, workers: int, progress: Progress, noise: Noise
+    config: ExperimentConfig,
+    built: BuiltWorld,
+    phases: Phases,
+    engine: Engine,
+    workers: int,
+    progress: Progress,
+    noise: Noise,
 ) -> dict[str, Any]:
     """Play a world under the control policy, and under each policy that says how likely clicks are.
 
@@ -49,14 +55,15 @@ def play_generated(
         config: of the experiment.
         built: its world, with drawn visits.
         phases: its days; what is compared are warm-up and experiment.
-        workers: processes for the history; the outcome does not depend on it.
+        engine: where the history is played; the outcome does not depend on it.
+        workers: shards of it at once; likewise.
         progress: is told how far things are.
         noise: how floors are found.
 
     Returns:
         ``rows``, ``totals``, ``calibration`` and ``without_counterpart`` of ``realism.json``.
     """
-    with shard_pool(workers) as pool:
+    with engine.pool(workers) as pool:
         log, shards = play_or_read_history(built, phases.warmup_start, config.seed, pool, progress)
     state = join_states([part for _, part in shards])
     chosen = arms_played(config)
@@ -75,8 +82,9 @@ def play_generated(
     begin = phases.warmup_start * DAY_SECONDS
     weekday = (built.world.environment.start.weekday() + clicks.time // DAY_SECONDS) % 7
     whole = (clicks.time - begin) // DAY_SECONDS < days // 7 * 7
+    rows, without = parted(rows_of(clicks, weekday, whole, shares, noise))
     return {
-        "rows": rows_of(clicks, weekday, whole, shares, noise),
+        "rows": rows,
         "totals": [
             {"title": title, "real": None, "simulated": float(value), "ratio": None}
             for title, value in (
@@ -87,7 +95,7 @@ def play_generated(
             )
         ],
         "calibration": found,
-        "without_counterpart": _alone(clicks, user, time),
+        "without_counterpart": [*without, *_alone(clicks, user, time)],
     }
 
 
@@ -107,7 +115,7 @@ def rows_of(
     shares: TaobaoShares,
     noise: Noise,
 ) -> list[dict[str, Any]]:
-    """The rows.
+    """The rows, and entries without a distance in place of those for which nothing was done.
 
     Args:
         clicks: what was clicked.
@@ -224,10 +232,12 @@ def calibrations(
     """
     about: dict[str, Any] = {"arm": name, "policy": arm.policy, "reading": "examined", "error": None}
     estimate, clicked, slot = listener.noted()
-    if not len(estimate):
+    if not len(estimate) and not policy_class(arm.policy).two_channels:
         return [{**about, "why_not": "the policy does not say how likely a click is"}]
     if config.scenario != "item":
         return [{**about, "why_not": "on a feed the chance that a card is examined depends on other cards"}]
+    if len(estimate) < BINS:
+        return [{**about, "why_not": f"{len(estimate)} impressions; {BINS} bins need as many"}]
     examined = (1.0 + slot) ** -config.world.behaviour.response.examination_decay
     found = []
     for reading, chance in (("examined", estimate * examined), ("shown", estimate)):

@@ -1,4 +1,4 @@
-"""A drawn purchase log held against the real one, over the days that the fit has not seen.
+"""A drawn purchase log held against the real one, over the days whose purchases the fit has not seen.
 
 Knows purchase logs. Does not know how one was drawn, nor how findings are shown.
 """
@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from experiments.realism_rows import Noise, numbers_row, shares_row
+from experiments.realism_rows import Noise, numbers_row, parted, shares_row
 from metrics.realism import Sample, js_of_ranks, zipf_exponent
-from metrics.two_sample import tell_apart
+from metrics.two_sample import FEWEST_USERS, tell_apart
 from simulator.datasets.interactions import SECONDS_PER_DAY, PurchaseLog
 from simulator.streams import Stream
 
@@ -112,6 +112,8 @@ def window_of(log: PurchaseLog, first: int, last: int) -> Window:
 def compare_logs(real: PurchaseLog, simulated: PurchaseLog, first: int, last: int, noise: Noise) -> dict[str, Any]:
     """Rows, totals and the classifier's test of a drawn log against the real one, over days ``first`` to ``last``.
 
+    What has too few values or customers for a comparison is listed among ``without_counterpart``.
+
     Args:
         real: the log.
         simulated: one that starts on the same day and has the same categories.
@@ -120,15 +122,28 @@ def compare_logs(real: PurchaseLog, simulated: PurchaseLog, first: int, last: in
         noise: how floors are found.
     """
     one, other = window_of(real, first, last), window_of(simulated, first, last)
+    rows, without = parted(_rows(real, simulated, one, other, noise))
+    enough = one.users >= 2 * FEWEST_USERS and other.users >= FEWEST_USERS
+    if not enough:
+        without.append(
+            {
+                "title": "Whether a classifier tells customers apart",
+                "why": f"{one.users} real and {other.users} simulated customers; it needs {2 * FEWEST_USERS} and "
+                f"{FEWEST_USERS}",
+            }
+        )
     return {
-        "rows": _rows(real, simulated, one, other, noise),
+        "rows": rows,
         "totals": _totals(one, other),
-        "two_sample": _two_sample(real, one, features_of(simulated, other, first), first, last, noise.seed),
+        "two_sample": _two_sample(real, one, features_of(simulated, other, first), first, last, noise.seed)
+        if enough
+        else None,
         "without_counterpart": [
+            *without,
             {
                 "title": "Pages, clicks and carts of a visit",
                 "why": "a sales log has none; the response model simulates them, and nothing here can be held against",
-            }
+            },
         ],
     }
 
@@ -264,6 +279,8 @@ def _repeat_share(side: Window) -> Floats:
 
 def _by_rank(row: dict[str, Any], items: tuple[Sample, Sample], slopes: list[float | None]) -> dict[str, Any]:
     """The row with shares of the first ranks shown, and the exponents of both tails."""
+    if "distance" not in row:
+        return row
     counts = [np.sort(np.bincount(side.value))[::-1] for side in items]
     edges = (1, 10, 30, 100, 300, 1000, 3000)
     shown: dict[str, Any] = {"kind": "shares", "labels": [], "unit": "", "of": len(edges), "real": [], "simulated": []}
@@ -354,7 +371,8 @@ def _two_sample(log: PurchaseLog, side: Window, simulated: Floats, first: int, l
     earlier = None
     if first >= last - first:
         days_before = window_of(log, 2 * first - last, first)
-        earlier = tell_apart(real, features_of(log, days_before, 2 * first - last), seed).auc
+        if days_before.users >= FEWEST_USERS:
+            earlier = tell_apart(real, features_of(log, days_before, 2 * first - last), seed).auc
     order = np.argsort(-found.weight, kind="stable")
     return {
         "auc": found.auc,

@@ -79,6 +79,9 @@ class ClickRecorder(Recorder):
 
     def clicks(self) -> Clicks:
         """All clicks."""
+        if not self._clicks:
+            none, no = np.zeros(0, np.int64), np.zeros(0, np.bool_)
+            return Clicks(none, none, none, none, none, no, no, np.zeros(0))
         columns = [np.concatenate(column) for column in zip(*self._clicks, strict=True)]
         user, visit, time, position, *others = columns
         order = np.lexsort((position, time, user))
@@ -86,6 +89,8 @@ class ClickRecorder(Recorder):
 
     def visits(self) -> tuple[Ints, Ints]:
         """User and time of every visit, by user and time."""
+        if not self._visits:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
         user, _, time = (np.concatenate(column) for column in zip(*self._visits, strict=True))
         order = np.lexsort((time, user))
         return user[order], time[order]

@@ -1,6 +1,7 @@
 """Rows of a realism scorecard: one comparison each, with what a reader is shown of both sides.
 
-Knows samples and distances, and how a row is written down. Does not know where samples come from.
+Knows samples and distances, and how a row is written down; where a side has no values, an entry of
+``without_counterpart`` stands in for the row. Does not know where samples come from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from metrics.realism import Beside, Distance, Sample, beside_counts, beside_the_floor, js_of_categories, ks
+from metrics.realism import (
+    Beside,
+    Distance,
+    NothingToCompareError,
+    Sample,
+    beside_counts,
+    beside_the_floor,
+    js_of_categories,
+    ks,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -21,6 +31,7 @@ JS: Final = "JS"
 KS: Final = "KS"
 USERS: Final = "halves of the real users"
 COUNTS: Final = "draws from the real counts"
+_NO_VALUES: Final = "too few values in the days compared, on one side or on both"
 
 
 @dataclass(frozen=True)
@@ -45,11 +56,15 @@ def numbers_row(
         noise: how the floor is found.
         note: what a reader should know.
     """
+    try:
+        found = beside_the_floor(real, simulated, ks, noise.times, noise.seed)
+    except NothingToCompareError:
+        return _without(title)
     sides = {
         key: np.quantile(side.value, QUANTILES).tolist() for key, side in (("real", real), ("simulated", simulated))
     }
     shown = {"kind": "quantiles", "labels": [f"{q:.0%}" for q in QUANTILES], "unit": unit, **sides}
-    return _row(name, title, KS, beside_the_floor(real, simulated, ks, noise.times, noise.seed), USERS, shown, note)
+    return _row(name, title, KS, found, USERS, shown, note)
 
 
 def shares_row(
@@ -74,7 +89,10 @@ def shares_row(
         note: what a reader should know.
         distance: another than that of the categories' shares.
     """
-    found = beside_the_floor(real, simulated, distance or js_of_categories(len(labels)), noise.times, noise.seed)
+    try:
+        found = beside_the_floor(real, simulated, distance or js_of_categories(len(labels)), noise.times, noise.seed)
+    except NothingToCompareError:
+        return _without(title)
     counts = (np.bincount(side.value, minlength=len(labels)) for side in (real, simulated))
     return _row(name, title, JS, found, USERS, shown_shares(labels, *counts), note)
 
@@ -93,7 +111,10 @@ def counts_row(
         noise: how the floor is found.
         note: what a reader should know.
     """
-    found = beside_counts(real, simulated, noise.times, noise.seed)
+    try:
+        found = beside_counts(real, simulated, noise.times, noise.seed)
+    except NothingToCompareError:
+        return _without(title)
     return _row(name, title, JS, found, COUNTS, shown_shares(labels, real, simulated), note)
 
 
@@ -113,10 +134,19 @@ def shown_shares(labels: Sequence[str], real: npt.NDArray[Any], simulated: npt.N
     }
 
 
+def parted(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows that compare something, and the entries of those in which a side has no values."""
+    return [row for row in rows if "distance" in row], [row for row in rows if "distance" not in row]
+
+
 def worst_of(rows: Sequence[Mapping[str, Any]], count: int = 2) -> list[str]:
     """Names of the rows furthest from their floor, the worst first."""
     judged = [row for row in rows if row["ratio"] is not None]
     return [row["name"] for row in sorted(judged, key=lambda row: -row["ratio"])[:count]]
+
+
+def _without(title: str) -> dict[str, Any]:
+    return {"title": title, "why": _NO_VALUES}
 
 
 def _row(

@@ -6,7 +6,7 @@ from datetime import date
 import numpy as np
 
 from experiments.config import DrawnTraffic, FittedPurchases, GeneratedWorld, LogWorld, TraceTraffic
-from simulator.datasets.interactions import PurchaseLog
+from simulator.datasets.interactions import DatasetError, PurchaseLog
 from simulator.datasets.online_retail import read_online_retail
 from simulator.fitted.continuation import continue_log
 from simulator.generated import generate_world
@@ -48,7 +48,10 @@ def purchases_of(config: LogWorld, seed: int) -> PurchaseLog:
     if not isinstance(chosen, FittedPurchases):
         return source
     days = max(source.days - chosen.from_day, 0) if chosen.days is None else chosen.days
-    return continue_log(source, chosen.from_day, days, config.country, seed)
+    try:
+        return continue_log(source, chosen.from_day, days, config.country, seed)
+    except DatasetError as error:
+        raise DatasetError(f"world.purchases.from_day: {chosen.from_day} ({error})") from error
 
 
 def build_world(

@@ -2,7 +2,8 @@
 
 The expected calibration error over bins of equal mass, beside what it would be of probabilities that were right: with
 finitely many outcomes it is never 0 (Broecker and Smith 2007, "Increasing the reliability of reliability diagrams",
-Weather and Forecasting 22). Pure arrays.
+Weather and Forecasting 22). Outcomes are drawn independently for it; where they go together, as those of one user do,
+right probabilities would show more. Pure arrays.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ class Calibration:
 
     Attributes:
         error: mean over examples of the gap between mean probability and share of events in their bin.
-        noise, noise_high: median and 95% quantile of that error if the probabilities were right.
+        noise, noise_high: median and 95% quantile of that error if the probabilities were right and outcomes
+            independent.
         predicted, observed: mean probability and share of events in each bin, by probability, [bins].
         size: examples in each bin, [bins].
     """

@@ -24,6 +24,10 @@ HIGH: Final = 0.95
 """The floor's upper quantile: one real half in twenty is further from the other."""
 
 
+class NothingToCompareError(ValueError):
+    """A side has no values, so that there is no distance."""
+
+
 class Sample(NamedTuple):
     """Values of users.
 
@@ -53,12 +57,13 @@ def share_distance(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
     Information Theory 49). 0 for the same shares, 1 for shares that have nothing in common.
 
     Raises:
-        ValueError: one holds nothing, or they differ in length.
+        NothingToCompareError: one holds nothing.
+        ValueError: they differ in length.
     """
     if len(first) != len(second):
         raise ValueError(f"counts: {len(first)} and {len(second)} categories; give both the same")
     if not first.sum() > 0 or not second.sum() > 0:
-        raise ValueError("counts: one side is empty; compare what has values")
+        raise NothingToCompareError("counts: one side is empty; compare what has values")
     p, q = first / first.sum(), second / second.sum()
     middle = (p + q) / 2.0
 
@@ -91,10 +96,10 @@ def ks(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
     """Kolmogorov-Smirnov distance: the largest gap between two empirical distribution functions.
 
     Raises:
-        ValueError: one side is empty.
+        NothingToCompareError: one side is empty.
     """
     if not len(first) or not len(second):
-        raise ValueError("values: one side is empty; compare what has values")
+        raise NothingToCompareError("values: one side is empty; compare what has values")
     a, b = np.sort(first), np.sort(second)
     every = np.concatenate([a, b])
     below_a = np.searchsorted(a, every, side="right") / len(a)
@@ -143,7 +148,7 @@ def beside_the_floor(real: Sample, simulated: Sample, distance: Distance, halvin
         seed: of the halvings; the same for all that is compared, so that rows are of the same halves.
 
     Raises:
-        ValueError: no halving has values on all sides.
+        NothingToCompareError: no halving has values on all sides.
     """
     size = real.users // 2
     of_real, of_simulated = Stream(seed, "realism/real"), Stream(seed, "realism/simulated")
@@ -159,7 +164,7 @@ def beside_the_floor(real: Sample, simulated: Sample, distance: Distance, halvin
         floors.append(distance(parts[0], parts[1]))
         distances.append(distance(parts[0], parts[2]))
     if not floors:
-        raise ValueError("values: some side has none in every halving; compare what has values")
+        raise NothingToCompareError("values: some side has none in every halving; compare what has values")
     return Beside(float(np.median(distances)), float(np.median(floors)), float(np.quantile(floors, HIGH)), len(floors))
 
 
@@ -176,7 +181,7 @@ def beside_counts(real: Floats, simulated: Floats, draws: int, seed: int) -> Bes
         seed: of the samples.
 
     Raises:
-        ValueError: one side is empty.
+        NothingToCompareError: one side is empty.
     """
     found = share_distance(real, simulated)
     edges = np.cumsum(real / real.sum())

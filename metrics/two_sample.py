@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 FOLDS: Final = 5
+FEWEST_USERS: Final = 2 * FOLDS
+"""Of each sample: two in every fold."""
 _TREES: Final = 100
 _SETTINGS: Final[dict[str, Any]] = {
     "objective": "binary",
@@ -83,8 +85,8 @@ def tell_apart(first: Floats, second: Floats, seed: int) -> ToldApart:
     Raises:
         ValueError: a sample has fewer than 10 users.
     """
-    if min(len(first), len(second)) < 2 * FOLDS:
-        raise ValueError(f"users: {len(first)} and {len(second)}; the test needs {2 * FOLDS} of each")
+    if min(len(first), len(second)) < FEWEST_USERS:
+        raise ValueError(f"users: {len(first)} and {len(second)}; the test needs {FEWEST_USERS} of each")
     features = np.concatenate([first, second])
     positive = np.arange(len(features)) >= len(first)
     fold = np.concatenate(

@@ -43,7 +43,10 @@ def caution(found: Scorecard) -> str:
             f"from_day: {found['from_day']}}} plays."
         )
     if found["kind"] == "log":
-        return "Scored is what a run of this config plays. Days after the fit have not been seen by it."
+        return (
+            "Scored is what a run of this config plays. The fit has seen no purchase of the days after it; titles and "
+            "categories are those of the whole log."
+        )
     return (
         "Of the real users only counts over all of them are known here, so a floor is sampling noise alone, and what "
         "needs users has no counterpart. Country, year and shop are others too."
@@ -63,6 +66,21 @@ def ratio(value: float | None) -> str:
 def verdict(row: Row) -> str:
     """Whether the distance can be told from noise."""
     return "within noise" if row["within_noise"] else "apart"
+
+
+def rule(found: Scorecard) -> str:
+    """When a row of the table is within noise."""
+    if found["kind"] == "log":
+        return (
+            "Within noise is a row whose distance, a median over halvings, is not above what 95% of single floors are "
+            "below. A median varies less than a single floor, so of a world as good as real fewer than 5% of the rows "
+            "are called apart."
+        )
+    return (
+        "Within noise is a row whose distance, a single one, is not above what 95% of draws from the real counts show. "
+        "Of a world as good as real 5% of the rows would be called apart if actions were independent, and more as they "
+        "are not."
+    )
 
 
 def numbers(found: Scorecard) -> Numbers:
@@ -136,6 +154,8 @@ def _apart(row: Row) -> str:
 def two_sample(found: Scorecard) -> list[str]:
     """What the classifier found, in sentences."""
     test = found["two_sample"]
+    if not test and found["kind"] == "log":
+        return ["Too few customers came for a classifier to learn from."]
     if not test:
         return ["A classifier needs real users, and none are known here."]
     low, high = test["ci"]
@@ -182,6 +202,11 @@ def calibrations(found: Scorecard) -> list[str]:
             f"{who}, its estimates read as {READINGS[row['reading']]}: expected calibration error "
             f"{100 * row['error']:.2f} pp over {words.count(row['impressions'])} impressions; estimates that were "
             f"right would show {100 * row['noise']:.2f} pp, and seldom more than {100 * row['noise_high']:.2f}."
+        )
+    if any(row["error"] is not None for row in found["calibration"]):
+        sentences.append(
+            "That noise is of independent clicks; clicks of one user go together, so it is low: right estimates may "
+            "show somewhat more."
         )
     if not sentences:
         sentences.append("A log world is scored without policies, and no click probabilities are asked for.")

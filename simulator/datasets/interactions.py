@@ -43,9 +43,11 @@ class PurchaseLog:
         item: Index of the item, int32 [rows].
         time: Time of the basket, [rows].
         quantity: Units bought, at least 1, [rows].
-        refunded_quantity: Units of them later cancelled, between 0 and ``quantity``, [rows].
         unit_price: Price of one unit, above 0, [rows].
         visit: Index of the basket, in order of time and then user, [rows].
+        refund_row: Row of which units are cancelled, [refunds].
+        refund_time: Time of each cancellation, in ascending order, not before its purchase, [refunds].
+        refund_quantity: Units cancelled, at least 1, of a row's all together at most ``quantity``, [refunds].
         counts: What became of every row of the file. Names without the prefix ``raw_`` partition the rows
             read and sum to ``raw_rows``; names with it are figures of the file as it stands.
 
@@ -66,9 +68,11 @@ class PurchaseLog:
     item: SmallIntegers
     time: Integers
     quantity: Integers
-    refunded_quantity: Integers
     unit_price: Floats
     visit: Integers
+    refund_row: Integers
+    refund_time: Integers
+    refund_quantity: Integers
     counts: dict[str, int]
 
     def __post_init__(self) -> None:
@@ -89,9 +93,9 @@ class PurchaseLog:
             item=self.item,
             quantity=self.quantity,
             visit=self.visit,
-            refunded_quantity=self.refunded_quantity,
             unit_price=self.unit_price,
         )
+        _same_length("refunds", len(self.refund_row), time=self.refund_time, quantity=self.refund_quantity)
         _indices("category", self.category, len(self.category_names))
         _indices("user", self.user, users)
         _indices("item", self.item, items)
@@ -100,8 +104,11 @@ class PurchaseLog:
             raise ValueError("purchase rows: out of order; sort them by time, then user, then item")
         if np.any(self.quantity < 1) or np.any(self.unit_price <= 0):
             raise ValueError("quantity, unit_price: some are not positive; leave such rows out and count them")
-        if np.any(self.refunded_quantity < 0) or np.any(self.refunded_quantity > self.quantity):
-            raise ValueError("refunded_quantity: outside 0..quantity; refund no more than was bought")
+        _indices("refund_row", self.refund_row, rows)
+        if np.any(np.diff(self.refund_time) < 0) or np.any(self.refund_time < self.time[self.refund_row]):
+            raise ValueError("refund_time: not ascending, or before the purchase; sort refunds by time")
+        if np.any(self.refund_quantity < 1) or np.any(self.refunded_quantity > self.quantity):
+            raise ValueError("refund_quantity: below 1, or more than was bought; refund no more than that")
         steps = np.diff(self.visit, prepend=-1)
         if np.any((steps != 0) & (steps != 1)) or (rows and self.visit[0] != 0):
             raise ValueError("visit: not counted 0, 1, 2, ... along the rows; number baskets in row order")
@@ -115,6 +122,13 @@ class PurchaseLog:
     def days(self) -> int:
         """Calendar days from ``start`` to the day of the last purchase, both included."""
         return -(-self.end // SECONDS_PER_DAY)
+
+    @property
+    def refunded_quantity(self) -> Integers:
+        """Units of each row cancelled by the log's end, between 0 and ``quantity``, [rows]."""
+        refunded = np.zeros(len(self.time), np.int64)
+        np.add.at(refunded, self.refund_row, self.refund_quantity)
+        return refunded
 
     def visits(self) -> tuple[Integers, Integers]:
         """The user and the time of every basket, both [visits], in order of time and then user."""

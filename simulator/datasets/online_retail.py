@@ -61,7 +61,7 @@ def read_online_retail(path: Path) -> PurchaseLog:
        product's code (``SERVICES``) count here too.
     5. ``cancellations_matched``, ``cancellations_unmatched``: the invoice number begins with C. A
        cancellation is matched to the same customer's latest purchase of the same item, not after it, of
-       which enough units are still unrefunded, and adds to that row's ``refunded_quantity``.
+       which enough units are still unrefunded, and becomes a refund of that row.
     6. ``non_positive_quantity``, then ``non_positive_price``.
     7. ``merged_lines``: a further line of an item already in the basket; quantities add up, the unit price
        becomes the average over units.
@@ -90,7 +90,7 @@ def read_online_retail(path: Path) -> PurchaseLog:
     sales = sales.with_columns(time=seconds)
     purchases = _baskets(sales)
     cancellations = rows.filter(pl.col("fate") == "cancellation").with_columns(time=seconds)
-    refunded, matched = _refunds(purchases, cancellations)
+    refunds = _refunds(purchases, cancellations)
 
     fates = dict(rows["fate"].value_counts(sort=True, name="n").iter_rows())
     counts = {
@@ -98,14 +98,14 @@ def read_online_retail(path: Path) -> PurchaseLog:
         "stock_notes": fates.get("stock_notes", 0),
         "missing_customer": fates.get("missing_customer", 0),
         "non_product_codes": fates.get("non_product_codes", 0),
-        "cancellations_matched": matched,
-        "cancellations_unmatched": len(cancellations) - matched,
+        "cancellations_matched": len(refunds),
+        "cancellations_unmatched": len(cancellations) - len(refunds),
         "non_positive_quantity": fates.get("non_positive_quantity", 0),
         "non_positive_price": fates.get("non_positive_price", 0),
         "merged_lines": len(sales) - len(purchases),
         "kept": len(purchases),
     }
-    return _log(midnight, sales, purchases, refunded, counts | _raw_figures(rows, unreadable))
+    return _log(midnight, sales, purchases, refunds, counts | _raw_figures(rows, unreadable))
 
 
 def online_retail_visits(path: Path) -> tuple[date, Integers, Integers, dict[str, int]]:
@@ -274,8 +274,8 @@ def _baskets(sales: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _refunds(purchases: pl.DataFrame, cancellations: pl.DataFrame) -> tuple[Integers, int]:
-    """Units refunded of every purchase row, and how many cancellations found their purchase."""
+def _refunds(purchases: pl.DataFrame, cancellations: pl.DataFrame) -> Integers:
+    """Row, time and units of every cancellation that found its purchase, by time, [refunds, 3]."""
     cancelled = (
         cancellations.filter(pl.col("Quantity") < 0)
         .sort("time", maintain_order=True)
@@ -287,7 +287,7 @@ def _refunds(purchases: pl.DataFrame, cancellations: pl.DataFrame) -> tuple[Inte
         bought.setdefault((user, item), []).append((row, when))
 
     left = purchases["Quantity"].to_numpy().astype(np.int64)
-    matched = 0
+    found: list[tuple[int, int, int]] = []
     for user, item, when, quantity in cancelled.iter_rows():
         earlier = (
             row for row, then in reversed(bought.get((user, item), [])) if then <= when and left[row] >= quantity
@@ -295,15 +295,15 @@ def _refunds(purchases: pl.DataFrame, cancellations: pl.DataFrame) -> tuple[Inte
         row = next(earlier, None)
         if row is not None:
             left[row] -= quantity
-            matched += 1
-    return purchases["Quantity"].to_numpy() - left, matched
+            found.append((row, when, quantity))
+    return np.array(found, np.int64).reshape(-1, 3)
 
 
 def _log(
     midnight: datetime,
     sales: pl.DataFrame,
     purchases: pl.DataFrame,
-    refunded: Integers,
+    refunds: Integers,
     counts: dict[str, int],
 ) -> PurchaseLog:
     items = sales.group_by("StockCode").agg(pl.col("time").min(), pl.col("UnitPrice").median()).sort("StockCode")
@@ -326,9 +326,11 @@ def _log(
         item=_positions(purchases["StockCode"], item_codes).astype(np.int32),
         time=purchases["time"].to_numpy(writable=True),
         quantity=purchases["Quantity"].to_numpy(writable=True),
-        refunded_quantity=refunded,
         unit_price=purchases["UnitPrice"].to_numpy(writable=True),
         visit=purchases.select(starts).to_series().to_numpy(writable=True),
+        refund_row=refunds[:, 0],
+        refund_time=refunds[:, 1],
+        refund_quantity=refunds[:, 2],
         counts=counts,
     )
 

@@ -4,8 +4,10 @@ Up to a day the purchases are the log's; from then on all of them are drawn: who
 taken, what is bought again and what for the first time. The result is a log like any other, so a world can be made from
 it, played, and held against the days that the real log has there.
 
-What is fitted are the days before, and nothing else is seen. What they do not show is not there afterwards: items that
-come new, a season of the year that had not been, a shop that grows.
+What is fitted are the purchases and refunds of the days before; of later ones none is seen. But the log's reader has
+seen them: an item's title is its most frequent description in the whole log, categories are derived from those titles,
+and a customer's country is that of most rows. What the days before do not show is not there afterwards: items that come
+new, a season of the year that had not been, a shop that grows.
 """
 
 from dataclasses import replace
@@ -33,7 +35,7 @@ def continue_log(source: PurchaseLog, from_day: int, days: int, country: str, se
     """A log whose purchases are ``source``'s before ``from_day`` and drawn for ``days`` days from then on.
 
     Args:
-        source: the log; what it has from ``from_day`` on is not looked at.
+        source: the log; its purchases and refunds from ``from_day`` on are not looked at.
         from_day: first day that is drawn, counted from the log's first.
         days: days that are drawn, at least 1.
         country: ISO code whose public holidays count.
@@ -45,9 +47,7 @@ def continue_log(source: PurchaseLog, from_day: int, days: int, country: str, se
     shop = fit_shop(source, from_day, country)
     user, time, number, newcomers = draw_visits(shop, days, seed)
     if not len(user):
-        raise DatasetError(
-            f"world.purchases.days: {days} (nobody comes in the days drawn from day {from_day} on; draw more)"
-        )
+        raise DatasetError(f"nobody comes in the {days} days drawn from day {from_day} on; draw more, or fit to more")
     visit, item, row = draw_baskets(shop, user, time, number, newcomers, seed)
     return _joined(shop, user[visit], time[visit], item, row, newcomers, seed)
 
@@ -60,7 +60,6 @@ def draw_visits(shop: FittedShop, days: int, seed: int) -> tuple[Integers, Integ
         keyed beside the user's, each [visits], in order of time and then user, no user twice in a minute; and how many
         customers are new.
     """
-    stream = Stream(seed, "fitted/visits")
     clock = shop.hours.business_time(shop.days + days)
     begin, end = clock[shop.days * 24], clock[-1]
     arrival = _arrivals(shop.arrivals, begin, end, Stream(seed, "fitted/arrivals"))
@@ -74,14 +73,15 @@ def draw_visits(shop: FittedShop, days: int, seed: int) -> tuple[Integers, Integ
     customer = _customers(known, new)
     first = np.arange(known + new) >= known
     start = np.concatenate([np.full(known, begin), arrival])
-    row, number, business = draw_returns(shop.returns, seen, customer, first, start, end, stream)
+    returning, staying = Stream(seed, "fitted/visits"), Stream(seed, "fitted/pauses")
+    row, number, business = draw_returns(shop.returns, seen, customer, first, start, end, returning)
     user, time, key = [row], [to_seconds(clock, business)], [number << 8]
     for more in range(1, 1 << 8):
-        again = stream.uniform(_MORE, customer[user[-1]], key[-1]) < shop.more
+        again = staying.uniform(_MORE, customer[user[-1]], key[-1]) < shop.more
         if not again.any():
             break
         row, before, which = user[-1][again], time[-1][again], key[-1][again]
-        place = (stream.uniform(_PAUSE, customer[row], which) * len(shop.pauses)).astype(np.int64)
+        place = (staying.uniform(_PAUSE, customer[row], which) * len(shop.pauses)).astype(np.int64)
         after = before + shop.pauses[place]
         same = after // SECONDS_PER_DAY == before // SECONDS_PER_DAY
         user.append(row[same])
@@ -212,13 +212,19 @@ def _joined(
     newcomers: int,
     seed: int,
 ) -> PurchaseLog:
-    """The log's purchases, and after them the drawn ones."""
+    """The log's purchases, and after them the drawn ones, refunded as long after as the rows that they copy."""
     log = shop.log
     order = np.lexsort((item, user, time))
     user, time, item, row = user[order], time[order], item[order], row[order]
     changes = np.ones(len(user), np.bool_)
     changes[1:] = (time[1:] != time[:-1]) | (user[1:] != user[:-1])
     before = int(log.visit[-1])
+    refunds, copy = _refunds_of(log.refund_row, row)
+    refund_row = np.concatenate([log.refund_row, len(log.time) + copy])
+    later = time[copy] + log.refund_time[refunds] - log.time[log.refund_row[refunds]]
+    refund_time = np.concatenate([log.refund_time, later])
+    refund_quantity = np.concatenate([log.refund_quantity, log.refund_quantity[refunds]])
+    by_time = np.argsort(refund_time, kind="stable")
     countries = Stream(seed, "fitted/countries").integers(len(log.user_codes), _COUNTRY, np.arange(newcomers))
     return replace(
         log,
@@ -228,8 +234,19 @@ def _joined(
         item=np.concatenate([log.item, item]),
         time=np.concatenate([log.time, time]),
         quantity=np.concatenate([log.quantity, log.quantity[row]]),
-        refunded_quantity=np.concatenate([log.refunded_quantity, log.refunded_quantity[row]]),
         unit_price=np.concatenate([log.unit_price, log.unit_price[row]]),
         visit=np.concatenate([log.visit, before + np.cumsum(changes)]),
+        refund_row=refund_row[by_time],
+        refund_time=refund_time[by_time],
+        refund_quantity=refund_quantity[by_time],
         counts={**log.counts, "purchases_fitted_to": len(log.time), "purchases_drawn": len(time)},
     )
+
+
+def _refunds_of(refund_row: Integers, row: Integers) -> tuple[Integers, Integers]:
+    """The refunds of the rows that are copied, and which copy each belongs to, both [refunds of copies]."""
+    order = np.argsort(refund_row, kind="stable")
+    begin, end = (np.searchsorted(refund_row[order], row, side=side) for side in ("left", "right"))
+    count = end - begin
+    within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    return order[np.repeat(begin, count) + within], np.repeat(np.arange(len(row)), count)

@@ -1,7 +1,8 @@
 """What the first days of a purchase log say about its shop.
 
-Puts the fits of hours, customers, baskets and assortment together. Nothing after those days is looked at, and nothing
-is drawn.
+Puts the fits of hours, customers, baskets and assortment together. Nothing is drawn. No purchase and no refund after
+those days is looked at; what items and customers are called is the log's, whose reader has seen all of it: titles, the
+categories derived from them, and countries.
 """
 
 from dataclasses import dataclass, replace
@@ -83,7 +84,7 @@ def fit_shop(source: PurchaseLog, days: int, country: str) -> FittedShop:
     """Fit a shop to the first days of a log.
 
     Args:
-        source: the log; what lies after the days is not looked at.
+        source: the log; its purchases and refunds after the days are not looked at.
         days: how many.
         country: ISO code whose public holidays count.
 
@@ -92,22 +93,27 @@ def fit_shop(source: PurchaseLog, days: int, country: str) -> FittedShop:
     """
     if not FEWEST_DAYS <= days <= source.days:
         raise DatasetError(
-            f"world.purchases.from_day: {days} (the log has {source.days} days, and a fit needs {FEWEST_DAYS}; use "
-            f"{FEWEST_DAYS}..{source.days})"
+            f"{days} days to fit to, but the log has {source.days} and a fit needs {FEWEST_DAYS}; use "
+            f"{FEWEST_DAYS}..{source.days}"
         )
     log = first_days(source, days)
     try:
         return _fit(log, days, country)
     except ValueError as error:
-        raise DatasetError(f"world.purchases.from_day: {days}: {error}") from error
+        raise DatasetError(f"{days} days to fit to: {error}") from error
 
 
 def first_days(source: PurchaseLog, days: int) -> PurchaseLog:
-    """The purchases of the first days, with the items and customers that occur in them."""
+    """The purchases and refunds of the first days, with the items and customers that occur in them.
+
+    Titles, categories and countries stay as the reader of the whole log found them.
+    """
     kept = source.time < days * SECONDS_PER_DAY
     items, item = np.unique(source.item[kept], return_inverse=True)
     users, user = np.unique(source.user[kept], return_inverse=True)
-    price = np.array([np.median(source.unit_price[kept][item == n]) for n in range(len(items))])
+    unit_price = source.unit_price[kept]
+    price = np.array([np.median(unit_price[item == n]) for n in range(len(items))])
+    refunded = source.refund_time < days * SECONDS_PER_DAY
     return replace(
         source,
         item_codes=tuple(source.item_codes[n] for n in items),
@@ -121,9 +127,11 @@ def first_days(source: PurchaseLog, days: int) -> PurchaseLog:
         item=item.astype(np.int32),
         time=source.time[kept],
         quantity=source.quantity[kept],
-        refunded_quantity=source.refunded_quantity[kept],
-        unit_price=source.unit_price[kept],
+        unit_price=unit_price,
         visit=source.visit[kept],
+        refund_row=source.refund_row[refunded],
+        refund_time=source.refund_time[refunded],
+        refund_quantity=source.refund_quantity[refunded],
     )
 
 

@@ -2,6 +2,7 @@ import copy
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from experiments.loading import UserError
 from experiments.progress import SilentProgress
 from experiments.provenance import Stopwatch
 from experiments.realism import run_realism
+from experiments.realism_generated import calibrations
 from experiments.realism_log import FEATURES, compare_logs, features_of, window_of
 from experiments.realism_rows import Noise
+from experiments.report import realism_words as told
 from simulator.datasets.interactions import PurchaseLog
 from simulator.datasets.online_retail import read_online_retail
 
@@ -115,7 +118,7 @@ def test_the_real_log_is_perfect_against_itself(retail: PurchaseLog) -> None:
 
 def test_each_row_sees_what_it_is_for(retail: PurchaseLog) -> None:
     """Visits three hours later, or prices that are doubled, are apart in that row and near in the others."""
-    late = replace(retail, time=retail.time + 3 * 3600)
+    late = replace(retail, time=retail.time + 3 * 3600, refund_time=retail.refund_time + 3 * 3600)
     dear = replace(retail, unit_price=retail.unit_price * 2)
     for changed, row in ((late, "hour"), (dear, "price")):
         found = compare_logs(retail, changed, 274, retail.days - 1, Noise(HALVINGS, 3))
@@ -179,11 +182,78 @@ def test_what_cannot_be_scored_is_refused(log_config: dict[str, Any]) -> None:
         scorecard(small, 3)
     with pytest.raises(UserError, match="a week at least"):
         scorecard(small)
-    with pytest.raises(UserError, match="leave some to score"):
-        scorecard(log_config, 40)
+    for months in (40, 100_000):
+        with pytest.raises(UserError, match=rf"--fit-months: {months} .*leave some to score"):
+            scorecard(log_config, months)
+    with pytest.raises(UserError, match=r"--fit-months: 1 .*use 60\.\.374"):
+        scorecard(log_config, 1)
     fitted = {**log_config, "world": {**log_config["world"], "purchases": {"kind": "fitted", "from_day": 200}}}
     with pytest.raises(UserError, match="give one"):
         scorecard(fitted, 3)
+
+
+def test_a_world_in_which_little_happens_is_scored_as_far_as_it_goes() -> None:
+    """Of one user, who orders nothing, what has values is compared; the rest is listed without a counterpart."""
+    world = {"kind": "generated", "users": 1, "items": 100, "cities": ["seattle"], "country": "US"}
+    horizon = {"start": "2015-10-05", "history_days": 5, "days": 7}
+    found = scorecard(generated({"name": "tiny", "seed": 7, "world": world, "horizon": horizon}))
+    alone = {row["title"]: row["why"] for row in found["without_counterpart"]}
+    missing = [title for title, why in alone.items() if "too few values" in why]
+    assert missing == ["Hour of an order"]
+    assert len(found["rows"]) == 7
+    assert set(found["worst"]) <= {row["name"] for row in found["rows"]}
+    assert "Hour of an order: too few values" in " ".join(told.alone(found))
+
+
+def test_customers_too_few_for_a_comparison_are_said_to_be(retail: PurchaseLog) -> None:
+    """With three customers there is no classifier, and with one no row: each is listed with the reason."""
+    chosen = np.unique(retail.user[:2000])[:3].tolist()
+    few = only(retail, chosen)
+    found = compare_logs(few, few, 0, few.days, Noise(HALVINGS, 3))
+    assert found["two_sample"] is None
+    assert "3 real and 3 simulated customers; it needs 20 and 10" in " ".join(told.alone(found))
+    assert "Too few customers" in " ".join(told.two_sample({"kind": "log", **found}))
+    one = only(retail, chosen[:1])
+    found = compare_logs(one, one, 0, one.days, Noise(HALVINGS, 3))
+    assert found["rows"] == []
+    assert "Basket size: too few values" in " ".join(told.alone(found))
+
+
+def test_click_probabilities_need_impressions(experiment_of_two: ExperimentConfig) -> None:
+    """With fewer impressions than bins, or none, the calibration says so and holds nothing against anything."""
+    arm = experiment_of_two.arms["two"]
+    for size in (0, 14):
+        listener: Any = SimpleNamespace(
+            noted=lambda size=size: (np.full(size, 0.1), np.zeros(size, np.bool_), np.zeros(size, np.int64))
+        )
+        (row,) = calibrations(experiment_of_two, "two", arm, listener, Noise(HALVINGS, 3))
+        assert row["error"] is None
+        assert row["why_not"].startswith(f"{size} impressions")
+
+
+@pytest.fixture
+def experiment_of_two() -> ExperimentConfig:
+    """An experiment whose second arm says how likely clicks are."""
+    world = {"kind": "generated", "users": 60, "items": 100, "cities": ["seattle"], "country": "US"}
+    horizon = {"start": "2015-10-05", "history_days": 5, "days": 9}
+    return ExperimentConfig.model_validate(generated({"name": "small", "seed": 7, "world": world, "horizon": horizon}))
+
+
+def only(log: PurchaseLog, users: list[int]) -> PurchaseLog:
+    """The log of some customers, all items kept."""
+    rows = np.isin(log.user, users)
+    none = np.zeros(0, np.int64)
+    return replace(
+        log,
+        user_codes=tuple(log.user_codes[user] for user in users),
+        user_country=tuple(log.user_country[user] for user in users),
+        user=np.searchsorted(users, log.user[rows]).astype(np.int64),
+        **{name: getattr(log, name)[rows] for name in ("item", "time", "quantity", "unit_price")},
+        visit=np.unique(log.visit[rows], return_inverse=True)[1],
+        refund_row=none,
+        refund_time=none,
+        refund_quantity=none,
+    )
 
 
 def invoke(*arguments: str) -> Result:
@@ -217,7 +287,13 @@ def test_the_command_refuses_in_a_line(canned: None, tmp_path: Path, small_confi
     """Too few halvings and a config that is no experiment end in one line and exit code 2."""
     other = tmp_path / "other.yaml"
     other.write_text(yaml.safe_dump({"kind": "evaluation", "name": "x"}))
-    for arguments in ((str(small_config), "--halvings", "3"), (str(other),), (str(small_config), "--workers", "0")):
+    own = str(small_config)
+    for arguments in (
+        (own, "--halvings", "3"),
+        (str(other),),
+        (own, "--workers", "0"),
+        (own, "--ray-address", "auto"),
+    ):
         result = invoke(*arguments, "--out", str(tmp_path / "out"))
         assert result.exit_code == 2
         assert len(result.stderr.splitlines()) == 1

@@ -38,6 +38,14 @@ def test_actions_come_in_their_order() -> None:
     assert [column.tolist() for column in recorder.visits()] == [[2, 4], [100, 100]]
 
 
+def test_who_sees_no_page_does_nothing() -> None:
+    """A recorder that was never told of a page has no clicks, no visits and no transitions."""
+    recorder = ClickRecorder()
+    assert len(recorder.clicks().user) == len(recorder.clicks().actions()[0]) == 0
+    assert [len(column) for column in recorder.visits()] == [0, 0]
+    assert transitions_of(recorder.clicks()).sum() == 0
+
+
 def test_transitions_are_of_one_user() -> None:
     """Pairs are of actions of the same user that follow each other; none joins two users."""
     ones = np.ones(3, np.int64)

@@ -173,7 +173,6 @@ def test_a_bare_handful_of_customers_is_enough(purchase_log: PurchaseLog, record
         user_codes=purchase_log.user_codes[:2],
         user_country=purchase_log.user_country[:2],
         **{name: getattr(purchase_log, name)[two] for name in ("user", "item", "time", "quantity", "unit_price")},
-        refunded_quantity=purchase_log.refunded_quantity[two],
         visit=np.unique(purchase_log.visit[two], return_inverse=True)[1],
     )
     world = record(log).world

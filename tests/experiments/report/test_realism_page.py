@@ -58,6 +58,13 @@ def test_the_page_says_what_the_scorecard_says(realism: dict[str, Any]) -> None:
     assert render_realism(realism, MANIFEST) == html
 
 
+def test_what_noise_means_is_said(realism: dict[str, Any]) -> None:
+    """The page says when a row is within noise, and that a calibration's noise is of independent clicks."""
+    text = text_of(render_realism(realism, MANIFEST))
+    assert "fewer than 5% of the rows are called apart" in text
+    assert "clicks of one user go together" in text
+
+
 def test_the_headline_counts_what_stands_out(realism: dict[str, Any]) -> None:
     """As many rows as are further apart than noise are counted, and where none is, that is said."""
     apart = sum(not row["within_noise"] for row in realism["rows"])
@@ -74,6 +81,8 @@ def test_a_generated_world_has_other_words(realism: dict[str, Any]) -> None:
     text = text_of(render_realism(realism, MANIFEST))
     assert "played under base" in text
     assert "A classifier needs real users" in text
+    assert "5% of the rows would be called apart if actions were independent" in text
+    assert "clicks of one user go together" not in text
     assert "sampling noise alone" in text
 
 

@@ -233,7 +233,21 @@ def test_a_log_that_breaks_its_own_rules_is_refused(tmp_path: Path) -> None:
         "category": {"category_names": ()},
         "user": {"user": log.user - 1},
         "not positive": {"quantity": log.quantity * 0},
-        "refunded_quantity": {"refunded_quantity": log.quantity + 1},
+        "refund_row": {
+            "refund_row": np.array([2]),
+            "refund_time": np.full(1, log.end),
+            "refund_quantity": np.ones(1, int),
+        },
+        "refund_time": {
+            "refund_row": np.array([1]),
+            "refund_time": np.zeros(1, int),
+            "refund_quantity": np.ones(1, int),
+        },
+        "refund_quantity: below": {
+            "refund_row": np.array([1, 1]),
+            "refund_time": np.full(2, log.end),
+            "refund_quantity": np.full(2, log.quantity[1]),
+        },
         "visit": {"visit": log.visit + 1},
     }
     for problem, change in broken.items():

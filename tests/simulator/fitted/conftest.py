@@ -11,6 +11,11 @@ from simulator.streams import Stream
 USERS, ITEMS, CATEGORIES, DAYS = 120, 60, 5, 100
 
 
+def refunded_after(row: np.ndarray) -> np.ndarray:
+    """Seconds from a purchase to its refund, a day to thirty, [rows]."""
+    return 86_400 * (1 + row % 30)
+
+
 def _long_log() -> PurchaseLog:
     """A hundred days of a shop that is closed on Sundays and sells from eight to twelve."""
     luck = Stream(11, "test/long_log")
@@ -31,6 +36,8 @@ def _long_log() -> PurchaseLog:
     changes[1:] = (time[1:] != time[:-1]) | (user[1:] != user[:-1])
     price = 1.0 + np.arange(ITEMS) % 7
     first = np.full(ITEMS, 0, np.int64)
+    refunded = np.arange(0, len(time), 7)
+    refunded = refunded[np.argsort(time[refunded] + refunded_after(refunded), kind="stable")]
     return PurchaseLog(
         start=date(2014, 1, 1),
         item_codes=tuple(f"i{n}" for n in range(ITEMS)),
@@ -45,9 +52,11 @@ def _long_log() -> PurchaseLog:
         item=item.astype(np.int32),
         time=time.astype(np.int64),
         quantity=np.ones(len(time), np.int64),
-        refunded_quantity=np.zeros(len(time), np.int64),
         unit_price=price[item],
         visit=np.cumsum(changes) - 1,
+        refund_row=refunded,
+        refund_time=time[refunded] + refunded_after(refunded),
+        refund_quantity=np.ones(len(refunded), np.int64),
         counts={"raw_rows": len(time), "purchases": len(time)},
     )
 

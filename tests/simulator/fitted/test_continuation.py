@@ -6,8 +6,9 @@ import pytest
 
 from simulator.datasets.interactions import DatasetError, PurchaseLog
 from simulator.datasets.online_retail import read_online_retail
-from simulator.fitted.continuation import continue_log
+from simulator.fitted.continuation import continue_log, draw_visits
 from simulator.fitted.shop import first_days, fit_shop
+from simulator.fitted.shop_hours import to_business
 
 REAL = Path(__file__).parents[3] / "../shared/data/online_retail/online_retail.csv.gz"
 DAY = 86_400
@@ -54,6 +55,19 @@ def test_nothing_of_later_days_is_seen(long_log: PurchaseLog, drawn: PurchaseLog
         assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other, field.name
 
 
+def test_refunds_of_later_days_are_not_seen(long_log: PurchaseLog, drawn: PurchaseLog) -> None:
+    """What is refunded after the fit, though bought before it, is no refund; a drawn purchase is refunded after it."""
+    shop = first_days(long_log, FIT)
+    early = long_log.refund_time < FIT * DAY
+    assert (long_log.time[long_log.refund_row[~early]] < FIT * DAY).any()
+    assert shop.refund_quantity.sum() == long_log.refund_quantity[early].sum() > 0
+    copied = drawn.refund_row >= drawn.counts["purchases_fitted_to"]
+    assert copied.sum() > 10
+    lag = (drawn.refund_time - drawn.time[drawn.refund_row]) // DAY
+    assert {*lag[copied].tolist()} <= {*lag[~copied].tolist()}
+    assert np.array_equal(drawn.refund_time[~copied], shop.refund_time)
+
+
 def test_more_days_change_none_before(long_log: PurchaseLog, drawn: PurchaseLog) -> None:
     """Drawn for longer, the days before are the same; drawn from another seed, they are not."""
     longer = continue_log(long_log, FIT, 60, "US", 7)
@@ -61,6 +75,26 @@ def test_more_days_change_none_before(long_log: PurchaseLog, drawn: PurchaseLog)
     assert longer.days > 110
     other = continue_log(long_log, FIT, 30, "US", 8)
     assert rows_of(other, 100) != rows_of(drawn, 100)
+
+
+def test_when_somebody_comes_says_nothing_of_the_pause_after(long_log: PurchaseLog) -> None:
+    """The time to a customer's first visit and the pause to the next on that day are drawn independently."""
+    shop = replace(fit_shop(long_log, FIT, "US"), more=0.9, pauses=np.arange(1, 101) * 60)
+    clock = shop.hours.business_time(FIT + 60)
+    waited, paused = [], []
+    for seed in range(20):
+        user, time, number, _ = draw_visits(shop, 60, seed)
+        known = user < len(shop.log.user_codes)
+        coming, staying = (
+            dict(zip(user[known & (number == n)], time[known & (number == n)], strict=True)) for n in (0, 1)
+        )
+        both = sorted(coming.keys() & staying.keys())
+        first = np.array([coming[u] for u in both])
+        waited.append(to_business(clock, first))
+        paused.append(np.array([staying[u] for u in both]) - first)
+    wait, pause = np.concatenate(waited), np.concatenate(paused)
+    assert len(wait) > 1000
+    assert abs(np.corrcoef(wait, pause)[0, 1]) < 4 / np.sqrt(len(wait))
 
 
 def test_baskets_hold_an_item_once(drawn: PurchaseLog) -> None:
@@ -85,17 +119,18 @@ def test_new_customers_come_and_are_new(long_log: PurchaseLog, drawn: PurchaseLo
 def test_a_fit_needs_its_days(long_log: PurchaseLog) -> None:
     """Too few days, days beyond the log, and a horizon in which nobody comes are named with what would be right."""
     for days in (10, 500):
-        with pytest.raises(DatasetError, match=r"from_day: .*use 60\.\."):
+        with pytest.raises(DatasetError, match=rf"{days} days .*use 60\.\.100"):
             fit_shop(long_log, days, "US")
     once = np.unique(long_log.user, return_index=True)[1]
     rows = np.sort(once)
     lonely = replace(
         long_log,
-        **{name: getattr(long_log, name)[rows] for name in ("user", "item", "time", "quantity", "refunded_quantity")},
+        **{name: getattr(long_log, name)[rows] for name in ("user", "item", "time", "quantity")},
+        **{name: np.zeros(0, np.int64) for name in ("refund_row", "refund_time", "refund_quantity")},
         unit_price=long_log.unit_price[rows],
         visit=np.arange(len(rows)),
     )
-    with pytest.raises(DatasetError, match="from_day"):
+    with pytest.raises(DatasetError, match="days to fit to: customers: none"):
         fit_shop(lonely, min(lonely.days, 90), "US")
 
 
