@@ -9,7 +9,7 @@ from experiments.speaking import speaking_plainly
 
 EXAMPLE: Final = (
     "[bold]Example[/bold]\n\ntestbed climate oslo.csv --out oslo.yaml\n\n"
-    "Then, in a config: world: {climates: oslo.yaml, cities: [oslo, seattle], ...}"
+    "Then, in a config: world: {climates: oslo.yaml, cities: \\[oslo, seattle], ...}"
 )
 
 

@@ -327,7 +327,7 @@ def _without_none(annotation: Any) -> Any:
 
 def _is_tag(step: int | str, data: Any) -> bool:
     """Whether a step of a location is pydantic's note of the union member it chose, not a key of the data."""
-    return isinstance(data, Mapping) and data.get("kind") == step and step not in data
+    return isinstance(data, Mapping) and step in (data.get("kind"), data.get("unit")) and step not in data
 
 
 def _child(data: Any, step: int | str) -> Any:

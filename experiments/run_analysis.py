@@ -91,7 +91,7 @@ def analyse(
     found = answer(question)
     for row in found["comparisons"]:
         key = (row["metric"], row["treatment"])
-        row["truth"] = beside(truths.at(days[-1]).get(key), row["ci"])
+        row["truth"] = beside(truths.at(days[-1]).get(key), row["ci"], row["lift_ci"])
         if row["capped"]:
             heights = {row["metric"]: row["capped"]["height"]}
             row["capped"]["truth"] = beside(truths.at(days[-1], heights).get(key), row["capped"]["ci"])

@@ -60,7 +60,9 @@ def speaking_plainly() -> Iterator[Place]:
         except WorkerDiedError as error:
             typer.echo(f"error: {error}{place.how_to_go_on()}", err=True)
             raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, SystemError) as error:
+        if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__cause__, KeyboardInterrupt):
+            raise  # numba raises SystemError from what interrupts a call of compiled code
         said = f"interrupted; nothing half-written in {place.path}" if place.path else "interrupted"
         typer.echo(f"{said}{place.how_to_go_on()}", err=True)
         raise typer.Exit(INTERRUPTED) from error

@@ -68,7 +68,7 @@ def switchback_results(
     found = answer(question)
     lasting, switching = _truths(switched, control, metrics)
     for row in found["comparisons"]:
-        row["truth"] = beside(lasting.get((row["metric"], row["treatment"])), row["ci"])
+        row["truth"] = beside(lasting.get((row["metric"], row["treatment"])), row["ci"], row["lift_ci"])
     for path in found["sequential"]:
         for look in path["looks"]:
             look["truth"] = beside(lasting.get((path["metric"], path["treatment"])), look["ci"])
@@ -161,7 +161,7 @@ def _carried_over(
             {
                 "metric": row["metric"],
                 "treatment": row["treatment"],
-                "while_switching": beside(while_switching, row["ci"]) if known else None,
+                "while_switching": beside(while_switching, row["ci"], row["lift_ci"]) if known else None,
                 "carry_over": bias,
             }
         )

@@ -21,11 +21,17 @@ Truth = Mapping[tuple[str, str], Mapping[str, float | None]]
 _TRUE: Final = ("effect", "lift")
 
 
-def beside(truth: Mapping[str, float | None] | None, ci: list[float] | None) -> dict[str, Any] | None:
-    """The truth as it stands beside an estimate, with whether the interval holds it; None where it is not known."""
+def beside(
+    truth: Mapping[str, float | None] | None, ci: list[float] | None, lift_ci: list[float] | None = None
+) -> dict[str, Any] | None:
+    """The truth as it stands beside an estimate, with whether the interval holds it; None where it is not known.
+
+    Where there is an interval of the lift it is the one that readers see, and the one that is asked.
+    """
     if truth is None or truth["effect"] is None:
         return None
-    covered = None if ci is None else bool(ci[0] <= truth["effect"] <= ci[1])
+    true, ends = (truth["effect"], ci) if lift_ci is None or truth["lift"] is None else (truth["lift"], lift_ci)
+    covered = None if ends is None else bool(ends[0] <= true <= ends[1])
     return {**{name: truth[name] for name in _TRUE}, "covered": covered}
 
 

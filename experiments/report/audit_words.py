@@ -173,7 +173,8 @@ def headline(audit: Audit) -> str:
     """The outcome in a few words."""
     count = audit["defects"]
     if not count:
-        return "Every promise holds"
+        outside = sum(bool(row["outside"]) for row in audit["findings"])
+        return "No promise is broken" if outside else "Every promise holds"
     return "One promise is broken" if count == 1 else f"{count} promises are broken"
 
 

@@ -135,7 +135,7 @@ def _power(results: Mapping[str, Any]) -> Iterator[Check]:
             f"A lift of {target} of {name} had a chance of {words.percent(row['power'], sign=False)} to be noticed "
             f"({row['treatment']}; {words.percent(row['wanted'], sign=False)} was wanted).{smallest}{needed}"
         )
-        yield Check("Power reached", sentence, not reached)
+        yield Check("Power reached" if reached else "Power not reached", sentence, not reached)
 
 
 def _coverage(results: Mapping[str, Any]) -> Iterator[Check]:

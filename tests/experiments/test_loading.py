@@ -85,6 +85,12 @@ def test_shipped_configs_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert config.kind == ("evaluation" if path.stem.endswith(("replay", "intent")) else "experiment")
 
 
+def test_a_choice_is_no_part_of_a_key() -> None:
+    """A key of what was chosen by its kind or unit is named as it is written in the file."""
+    message = refusal(CONFIGS / "quickstart.yaml", "assignment={unit: city_hours, hours: 5}")
+    assert message.partition("assignment.")[2].startswith("hours: 5 ")
+
+
 def test_contexts_off_is_the_quickstart_without_context() -> None:
     """The two differ in their name and in the strength of context, and in nothing else."""
     on, off = (load_config(CONFIGS / f"{name}.yaml").model_dump() for name in ("quickstart", "contexts_off"))
