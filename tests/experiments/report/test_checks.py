@@ -26,13 +26,13 @@ def test_what_should_make_a_reader_doubt(analysed: Any) -> None:
     given = analysed(srm=False)
     given["diagnostics"]["warmup_balance"][0] |= {"p_value": 1e-5, "difference_sd": 0.4}
     found = named(given)
-    for name in ("Sample ratio", "Balance before the experiment", "Missing visits", "Power reached"):
+    for name in ("Sample ratio", "Balance before the experiment", "Missing visits", "Power not reached"):
         assert found[name].alarm
     assert (
         "+0.400 standard deviations (Gross merchandise value, new)" in found["Balance before the experiment"].sentence
     )
-    assert "62.0% to be noticed (new; 80.0% was wanted)" in found["Power reached"].sentence
-    assert "340 users would have been needed, 200 were there" in found["Power reached"].sentence
+    assert "62.0% to be noticed (new; 80.0% was wanted)" in found["Power not reached"].sentence
+    assert "340 users would have been needed, 200 were there" in found["Power not reached"].sentence
 
 
 def test_one_imbalance_of_many_is_chance(results: Any) -> None:
