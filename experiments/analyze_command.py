@@ -63,7 +63,7 @@ def analyze(
 def _analyse(table: Path, plan: "Plan", name: str, resolved: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The contents of ``results.json`` and ``manifest.json``."""
     from experiments.config import resolved_hash
-    from experiments.loading import UserError
+    from experiments.errors import UserError
     from experiments.provenance import Stopwatch, manifest
     from experiments.table_analysis import table_results
     from experiments.unit_table import read_units
@@ -89,7 +89,7 @@ def _resolved(table: Path, plan: "Plan") -> dict[str, Any]:
     """What decides the results: the plan, and the table's bytes."""
     import hashlib
 
-    from experiments.loading import UserError
+    from experiments.errors import UserError
 
     try:
         with table.open("rb") as file:

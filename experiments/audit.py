@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from allocation.assignment import assign
 from experiments.config import ExperimentConfig, config_hash
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.playing import Phases
 from experiments.progress import Progress
 from experiments.run_analysis import cap_heights_of, scorecard

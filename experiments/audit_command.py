@@ -75,7 +75,7 @@ def audit(
     with speaking_plainly() as place:
         from experiments.audit import run_audit
         from experiments.audit_tables import print_audit
-        from experiments.loading import UserError
+        from experiments.errors import UserError
         from experiments.report.audit import render_audit
         from experiments.run_directory import AUDIT, AUDIT_REPORT, MANIFEST
 
@@ -100,7 +100,7 @@ def audit(
 
 def _finished(folder: Path, out: Path | None, overrides: list[str] | None) -> tuple["RunDirectory", "RunDirectory"]:
     """A finished run, and where its audit is written."""
-    from experiments.loading import UserError
+    from experiments.errors import UserError
     from experiments.run_directory import RunDirectory
 
     if overrides:
@@ -128,7 +128,8 @@ def _run_first(
     """The finished run of a config, carried out now if it was not before."""
     from experiments.audit import refuse_clusters
     from experiments.config import ExperimentConfig
-    from experiments.loading import UserError, load_config
+    from experiments.errors import UserError
+    from experiments.loading import load_config
     from experiments.report import write_report
     from experiments.runner import run_experiment
 

@@ -144,7 +144,7 @@ def run(
     """
     with speaking_plainly() as place:
         from experiments.config import ExperimentConfig
-        from experiments.loading import UserError
+        from experiments.errors import UserError
         from experiments.report import write_report
         from experiments.resuming import run_to_resume, standing
         from experiments.run_directory import REPORT
@@ -222,7 +222,7 @@ def report(
 ) -> None:
     """Write a complete run's report again, from its stored results."""
     with speaking_plainly():
-        from experiments.loading import UserError
+        from experiments.errors import UserError
         from experiments.report import write_report
         from experiments.run_directory import TIMING, RunDirectory
 
@@ -317,7 +317,8 @@ def online_retail(
 
 
 def _load(path: Path, overrides: list[str] | None, model: type[_Config]) -> _Config:
-    from experiments.loading import UserError, load_config
+    from experiments.errors import UserError
+    from experiments.loading import load_config
 
     config = load_config(path, overrides or ())
     if not isinstance(config, model):

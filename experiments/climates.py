@@ -14,7 +14,7 @@ import polars as pl
 import yaml
 
 from experiments.atomic import replacing
-from experiments.loading import UserError
+from experiments.errors import UserError
 from simulator.environment.weather import WET_MM, Climate, fit_climate, load_climates, simulate_weather
 
 COLUMNS: Final = ("location", "date", "precipitation", "temp_max", "temp_min", "wind")

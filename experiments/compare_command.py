@@ -26,7 +26,7 @@ def compare(
     with speaking_plainly():
         from experiments.atomic import replacing
         from experiments.comparison import compare_runs, read_runs
-        from experiments.loading import UserError
+        from experiments.errors import UserError
         from experiments.report.comparison_report import render_comparison
         from experiments.terminal_comparison import print_comparison
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.report import words
 from experiments.run_directory import MANIFEST, RESULTS, RunDirectory
 

@@ -63,7 +63,7 @@ class Players:
     address: str | None
 
     def __post_init__(self) -> None:
-        from experiments.loading import UserError
+        from experiments.errors import UserError
 
         if self.workers is not None and self.workers < 1:
             raise UserError(f"--workers: {self.workers}; use at least 1")

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from experiments.config import EvaluationConfig, ExperimentConfig, LogWorld, PolicyChoice, TraceTraffic
+from experiments.errors import UserError
 from experiments.kinds import CONFIG_KINDS, Config
 from policies.registry import policy_class
 
@@ -31,10 +32,6 @@ _BOOL: Final = "tag:yaml.org,2002:bool"
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
 _OPEN: Final = (0, 0)
 _NOT_MAPPING: Final = ("model_type", "model_attributes_type", "dict_type", "dataclass_type")
-
-
-class UserError(Exception):
-    """Something only the user can put right; one line naming the field, the value and the remedy."""
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

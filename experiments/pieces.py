@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from experiments.array_files import DamagedError, read_arrays, write_arrays
 from experiments.atomic import replacing
-from experiments.loading import UserError
-from experiments.run_directory import unwritable
+from experiments.errors import UserError, unwritable
 from simulator.snapshots import Arrays, prefixed, under
 
 SHARE: Final = 0.05

@@ -18,8 +18,8 @@ from experiments.assignment_config import ByCityHours
 from experiments.blocks import Grid, block_metrics, block_rows, with_covariates
 from experiments.cluster_analysis import CITY
 from experiments.config import ExperimentConfig, GeneratedWorld
+from experiments.errors import UserError
 from experiments.history import make_logger
-from experiments.loading import UserError
 from experiments.playing import Phases
 from experiments.progress import Progress
 from experiments.run_analysis import scorecard

@@ -40,7 +40,8 @@ def power(
         import json
 
         from experiments.config import ExperimentConfig
-        from experiments.loading import UserError, load_config
+        from experiments.errors import UserError
+        from experiments.loading import load_config
         from experiments.pilot import plan_power, run_pilot
 
         players = Players(engine, workers, ray_address)

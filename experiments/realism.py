@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from experiments.config import ExperimentConfig, FittedPurchases, LogWorld, config_hash
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.progress import Progress
 from experiments.provenance import Stopwatch
 from experiments.realism_generated import play_generated

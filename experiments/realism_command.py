@@ -62,11 +62,12 @@ def realism(
     """
     with speaking_plainly() as place:
         from experiments.config import ExperimentConfig, config_hash, resolved
-        from experiments.loading import UserError, load_config
+        from experiments.errors import UserError, unwritable
+        from experiments.loading import load_config
         from experiments.provenance import Stopwatch, manifest
         from experiments.realism import run_realism
         from experiments.report.realism import render_realism
-        from experiments.run_directory import MANIFEST, REALISM, REALISM_REPORT, RunDirectory, unwritable
+        from experiments.run_directory import MANIFEST, REALISM, REALISM_REPORT, RunDirectory
         from experiments.terminal_realism import print_realism
 
         config = load_config(path, overrides or ())

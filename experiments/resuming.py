@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from experiments.config import ExperimentConfig, LogWorld, TraceTraffic, config_hash
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.pieces import SHARE, Piece
 from experiments.progress import Progress
 from experiments.provenance import SOURCES, code_version, package_versions

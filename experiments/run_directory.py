@@ -18,7 +18,8 @@ import yaml
 
 from experiments.atomic import remove_leftovers, replacing
 from experiments.config import canonical, resolved_hash
-from experiments.loading import UserError, read_mapping
+from experiments.errors import UserError, unwritable
+from experiments.loading import read_mapping
 
 CONFIG: Final = "config.yaml"
 MANIFEST: Final = "manifest.json"
@@ -220,8 +221,3 @@ class RunDirectory:
 def default_path(name: str, resolved: Mapping[str, Any]) -> Path:
     """Where a run goes that was not told where: ``runs/<name>-<first 8 digits of the config's hash>``."""
     return Path("runs") / f"{name}-{resolved_hash(resolved)[:8]}"
-
-
-def unwritable(path: Path, error: OSError, remedy: str) -> UserError:
-    """What a failing write is worded as."""
-    return UserError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")

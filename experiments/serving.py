@@ -13,7 +13,7 @@ import numpy as np
 
 from allocation.segments import TIERS, Segments
 from experiments.config import ExperimentConfig
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.playing import Phases
 from experiments.progress import Progress
 from experiments.serving_config import PlatformServing

@@ -46,7 +46,7 @@ def speaking_plainly() -> Iterator[Place]:
     """Turn what the user can put right into one line and exit code 2, and Ctrl-C into one line and 130."""
     place = Place()
     try:
-        from experiments.loading import UserError
+        from experiments.errors import UserError
         from policies.language.errors import LanguageError
         from simulator.datasets.interactions import DatasetError
         from simulator.pools import EngineError, WorkerDiedError

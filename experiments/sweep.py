@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from experiments.atomic import replacing
 from experiments.config import ExperimentConfig, resolved, resolved_hash
+from experiments.errors import UserError
 from experiments.groundwork import Groundwork
-from experiments.loading import UserError
 from experiments.progress import Progress
 from experiments.report import words, write_report
 from experiments.report.sweep_report import render_sweep

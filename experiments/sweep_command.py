@@ -43,7 +43,7 @@ def sweep(
     a world, its history or a policy share the work; each leaves the bytes that running it alone would leave.
     """
     with speaking_plainly() as place:
-        from experiments.loading import UserError
+        from experiments.errors import UserError
         from experiments.run_directory import REPORT
         from experiments.sweep import Done, default_folder, finished, run_sweep
         from experiments.sweep_points import load_points

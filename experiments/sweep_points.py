@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import ExperimentConfig
+from experiments.errors import UserError
 from experiments.groundwork import world_key
-from experiments.loading import UserError, check_config, read_config, set_key
+from experiments.loading import check_config, read_config, set_key
 from experiments.report import words
 
 

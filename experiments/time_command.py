@@ -48,7 +48,8 @@ def time(
     A run that is already complete is not repeated: what it found is shown.
     """
     with speaking_plainly() as place:
-        from experiments.loading import UserError, load_config
+        from experiments.errors import UserError
+        from experiments.loading import load_config
         from experiments.run_directory import TIMING, RunDirectory
         from experiments.timing import run_timing
         from experiments.timing_config import TimingConfig

@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 from transformers import AutoConfig
 
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.progress import Progress
 from experiments.timing_config import CardPrice, CardStepTime, Measure, MeasureGpu, Serving
 from experiments.timing_plans import RowPlan

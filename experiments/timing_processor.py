@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.progress import Progress
 from experiments.timing_config import Measure
 from experiments.timing_plans import RowPlan

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from experiments.atomic import replacing
-from experiments.run_directory import unwritable
+from experiments.errors import unwritable
 from simulator.batches import Ints
 from simulator.datasets.online_retail import online_retail_visits
 from simulator.datasets.taobao import FIRST_DAY, taobao_visits

@@ -47,7 +47,8 @@ def record(
     """Write down an experiment's visits, so that any policies can be met by the same."""
     with speaking_plainly():
         from experiments.config import ExperimentConfig
-        from experiments.loading import UserError, load_config
+        from experiments.errors import UserError
+        from experiments.loading import load_config
         from experiments.recording import record_traffic
 
         players = Players(engine, workers, ray_address)
@@ -90,7 +91,7 @@ def _in_words(counts: Mapping[str, int]) -> str:
 
 
 def _check_out(out: Path) -> None:
-    from experiments.loading import UserError
+    from experiments.errors import UserError
 
     if out.suffix != ".parquet":
         raise UserError(f"--out: {out}; give a file that ends in .parquet")

@@ -89,7 +89,8 @@ def adaptor(
 
 def _checked(config: Path | None, overrides: list[str] | None, out: Path) -> "TrainingConfig":
     """The recipe, if ``out`` can be written."""
-    from experiments.loading import UserError, load_config
+    from experiments.errors import UserError
+    from experiments.loading import load_config
     from experiments.training_config import TrainingConfig
 
     checked = load_config(config or RECIPE, overrides or ())

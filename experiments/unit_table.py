@@ -10,7 +10,8 @@ from typing import Final
 
 import polars as pl
 
-from experiments.loading import UserError, shown
+from experiments.errors import UserError
+from experiments.loading import shown
 from experiments.plan import Plan
 
 UNIT: Final = "unit"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.audit import SCHEMA, assign_again, plans_of, run_audit, setting_of
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.progress import SilentProgress
 from experiments.run_directory import COUNTERFACTUALS, RunDirectory
 from metrics.audit.replications import blocks

@@ -8,7 +8,8 @@ from typer.testing import CliRunner, Result
 
 from experiments.cli import app
 from experiments.config import ExperimentConfig
-from experiments.loading import UserError, load_config
+from experiments.errors import UserError
+from experiments.loading import load_config
 from experiments.runner import world_of
 from simulator.environment.weather import fit_climate, load_climates
 

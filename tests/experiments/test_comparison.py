@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from experiments.cli import app
 from experiments.comparison import Run, compare_runs, differences, read_runs
 from experiments.config import resolved
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.report import pareto
 from experiments.terminal_comparison import print_comparison
 

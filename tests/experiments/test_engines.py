@@ -12,7 +12,7 @@ import pytest
 
 from experiments import engines
 from experiments.engines import EngineName, Players, fingerprint
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.progress import SilentProgress
 from experiments.run_directory import COUNTERFACTUALS, MANIFEST, RESULTS, USER_DAYS
 from simulator.pools import Engine

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from experiments.config import EvaluationConfig, ExperimentConfig, LogWorld
-from experiments.loading import MAX_BYTES, UserError, load_config, read_mapping
+from experiments.errors import UserError
+from experiments.loading import MAX_BYTES, load_config, read_mapping
 from policies.registry import RegisteredPolicy, register_policy
 from simulator.batches import Candidates, Requests
 from simulator.parameters import Parameters

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import pieces
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.pieces import Pace, Piece
 
 SOME: dict[str, Any] = {"state/visit": np.arange(9)}

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.plan import Plan, load_plan
 from metrics.definitions import Covariate
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from experiments.cli import app
 from experiments.config import ExperimentConfig
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.progress import SilentProgress
 from experiments.provenance import Stopwatch
 from experiments.realism import run_realism

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from experiments.cli import app
 from experiments.config import ExperimentConfig
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.progress import SilentProgress
 from experiments.recording import record_traffic
 from experiments.run_directory import MANIFEST, USER_DAYS

@@ -17,7 +17,7 @@ import pytest
 
 from experiments import resuming
 from experiments.config import ExperimentConfig, resolved
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.pieces import Piece
 from experiments.progress import Progress, SilentProgress
 from experiments.resuming import begin_or_go_on, standing

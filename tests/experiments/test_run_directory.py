@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.run_directory import CONFIG, MANIFEST, PARTS, REPORT, RESULTS, RunDirectory, default_path
 
 CONFIG_A: dict[str, Any] = {"name": "a", "seed": 1, "arms": {"x": {"share": 0.5}, "y": {"share": 0.5}}}

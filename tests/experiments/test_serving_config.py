@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from experiments.config import ExperimentConfig, resolved
-from experiments.loading import UserError, load_config
+from experiments.errors import UserError
+from experiments.loading import load_config
 from experiments.serving_config import PlatformServing
 from simulator.serving.hardware import FP8, H200
 from simulator.serving.steptime import ASSUMED

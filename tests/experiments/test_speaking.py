@@ -1,7 +1,7 @@
 import pytest
 import typer
 
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.speaking import INTERRUPTED, USER_ERROR, speaking_plainly
 
 

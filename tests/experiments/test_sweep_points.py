@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from experiments.config import resolved
-from experiments.loading import UserError, load_config
+from experiments.errors import UserError
+from experiments.loading import load_config
 from experiments.sweep_points import load_points
 
 EXPERIMENT: dict[str, Any] = {

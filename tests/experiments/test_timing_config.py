@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.loading import UserError, load_config
+from experiments.errors import UserError
+from experiments.loading import load_config
 from experiments.timing_config import TimingConfig
 
 COST = Path(__file__).parents[2] / "experiments" / "configs" / "cost_v1_v2.yaml"

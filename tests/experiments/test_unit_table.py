@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.loading import UserError
+from experiments.errors import UserError
 from experiments.plan import Plan
 from experiments.unit_table import read_units
 
