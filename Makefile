@@ -18,7 +18,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/testbed run experiments/configs/demo.yaml
 
-check test: $(STAMP)
+check: test
+
+test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -84,9 +84,10 @@ def test_what_a_design_cannot_do_is_refused(changes: dict[str, Any], message: st
 
 def test_the_remedy_is_one() -> None:
     """The number of cities that a refusal names is accepted."""
-    designed(world__cities_per_climate=5)
-    designed(
+    assert designed(world__cities_per_climate=5).world.cities_per_climate == 5  # type: ignore[union-attr]
+    dealt = designed(
         world__cities_per_climate=25,
         world__users=500,
         arms={"a": {"policy": "random", "share": 0.9}, "b": {"policy": "utility", "share": 0.1}},
     )
+    assert dealt.arms["b"].share == 0.1

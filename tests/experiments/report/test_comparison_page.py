@@ -1,4 +1,5 @@
 import copy
+import json
 import re
 from typing import Any
 
@@ -51,10 +52,12 @@ def test_arms_are_called_by_what_tells_them_apart(results: Any, run_of: Any) -> 
 def test_the_figures_are_valid_for_plotly(comparison: dict[str, Any]) -> None:
     """Plotly accepts every figure, with unknown estimates too."""
     comparison["rows"][0] |= {"lift": None, "lift_ci": None, "effect": None, "ci": None, "truth": None}
-    for section in SECTIONS:
-        for figure in (section.room.charts(comparison) if section.room else {}).values():
-            text = re.sub(r"'@heat[^']*'", "[[0,'#fff'],[1,'#000']]", repr(figure))
-            go.Figure(eval(re.sub(r"'@[a-z0-9-]+'", "'#123456'", text)))  # noqa: S307 - a literal of our own
+    figures = [figure for section in SECTIONS if section.room for figure in section.room.charts(comparison).values()]
+    assert figures
+    for figure in figures:
+        text = re.sub(r'"@heat[^"]*"', '[[0,"#fff"],[1,"#000"]]', json.dumps(figure))
+        drawn = go.Figure(json.loads(re.sub(r'"@[a-z0-9-]+"', '"#123456"', text)))
+        assert len(drawn.data) == len(figure["data"])
 
 
 def test_costs_come_before_other_metrics(comparison: dict[str, Any]) -> None:
