@@ -230,7 +230,7 @@ def calibrations(
     clicks. Read as one of a click on what is examined, which the world knows the chance of by position, it should be
     that share when multiplied with that chance.
     """
-    about: dict[str, Any] = {"arm": name, "policy": arm.policy, "reading": "examined", "error": None}
+    about: dict[str, Any] = {"arm": name, "policy": arm.policy, "reading": "shown", "error": None}
     estimate, clicked, slot = listener.noted()
     if not len(estimate) and not policy_class(arm.policy).two_channels:
         return [{**about, "why_not": "the policy does not say how likely a click is"}]
