@@ -57,7 +57,7 @@ def profiles_file(shares: TaobaoShares) -> str:
 def shares_file(shares: TaobaoShares) -> str:
     """What ``taobao_shares.yaml`` holds."""
     rows = "\n".join(
-        f"  {one}: {{ " + ", ".join(f"{other}: {value:.6f}" for other, value in zip(ACTIONS, row, strict=True)) + " }"
+        f"  {one}: {{ " + ", ".join(f"{other}: {value:.8f}" for other, value in zip(ACTIONS, row, strict=True)) + " }"
         for one, row in zip(ACTIONS, shares.transitions, strict=True)
     )
     return (
@@ -66,7 +66,7 @@ def shares_file(shares: TaobaoShares) -> str:
         f"views_by_hour: {_list(shares.views_by_hour, 6, 16)}\n"
         f"orders_by_hour: {_list(shares.orders_by_hour, 6, 17)}\n"
         f"views_by_weekday: {_list(shares.views_by_weekday, 6, 19)}\n"
-        f"transitions: # of two actions in a row, favourites left out; a sample of 991,937 pairs\n{rows}\n"
+        f"transitions: # of two actions in a row; a sample of 991,937 pairs\n{rows}\n"
         f"orders_a_view: {shares.orders_a_view:.6f}\n"
         f"buyers: {shares.buyers:.6f}\n"
     )

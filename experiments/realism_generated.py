@@ -17,7 +17,7 @@ from experiments.fitting import fit_policies
 from experiments.history import play_or_read_history
 from experiments.playing import Phases
 from experiments.progress import Progress
-from experiments.realism_play import CART, VIEW, ClickListener, ClickRecorder, Clicks
+from experiments.realism_play import CART, ORDER, VIEW, ClickListener, ClickRecorder, Clicks, Orders, actions_of
 from experiments.realism_rows import QUANTILES, Noise, counts_row, parted
 from experiments.worlds import BuiltWorld
 from metrics.calibration import BINS, calibration
@@ -35,7 +35,8 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-ACTIONS: Final = ("page view", "cart", "order")
+ACTIONS: Final = ("page view", "favourite", "cart", "order")
+"""In the order of their numbers in ``realism_play``."""
 _FITTED: Final = "the world's profile of visits was fitted to these very counts"
 _SAMPLING: Final = "the floor is sampling noise of independent actions; people's actions are not, so it is low"
 
@@ -76,13 +77,13 @@ def play_generated(
                 config, built, state, fitted[name], arm, phases, recorder if name == control else None, stage
             )
         found += calibrations(config, name, arm, listener, noise)
-    clicks, (user, time) = recorder.clicks(), recorder.visits()
+    clicks, orders, (user, time) = recorder.clicks(), recorder.orders(), recorder.visits()
     shares = load_taobao_shares()
     days = phases.experiment_end - phases.warmup_start
     begin = phases.warmup_start * DAY_SECONDS
     weekday = (built.world.environment.start.weekday() + clicks.time // DAY_SECONDS) % 7
     whole = (clicks.time - begin) // DAY_SECONDS < days // 7 * 7
-    rows, without = parted(rows_of(clicks, weekday, whole, shares, noise))
+    rows, without = parted(rows_of(clicks, orders, weekday, whole, shares, noise))
     return {
         "rows": rows,
         "totals": [
@@ -91,11 +92,11 @@ def play_generated(
                 ("Users who came", len(np.unique(user))),
                 ("Visits", len(user)),
                 ("Page views", clicks.views.sum()),
-                ("Orders", clicks.bought.sum()),
+                ("Orders", len(orders.user)),
             )
         ],
         "calibration": found,
-        "without_counterpart": [*without, *_alone(clicks, user, time)],
+        "without_counterpart": [*without, *_alone(clicks, orders, user, time)],
     }
 
 
@@ -110,6 +111,7 @@ def arms_played(config: ExperimentConfig) -> dict[str, Arm]:
 
 def rows_of(
     clicks: Clicks,
+    orders: Orders,
     weekday: Integers,
     whole: npt.NDArray[np.bool_],
     shares: TaobaoShares,
@@ -119,6 +121,7 @@ def rows_of(
 
     Args:
         clicks: what was clicked.
+        orders: what was ordered.
         weekday: of each click, Monday 0, [clicks].
         whole: whether each lies in a whole week, [clicks].
         shares: what is known of the real ones.
@@ -126,10 +129,11 @@ def rows_of(
     """
     hour = clicks.time // 3600 % 24
     hours = [f"{each}:00" for each in range(24)]
-    pairs = transitions_of(clicks)
+    pairs = transitions_of(clicks, orders)
     after = [(pairs[kind], shares.transitions[kind]) for kind in (VIEW, CART)]
-    active, buyers = _active_and_buying(clicks)
-    views, orders = float(clicks.views.sum()), float(clicks.bought.sum())
+    before = pairs[:, ORDER], shares.transitions[:, ORDER]
+    active, buyers = _active_and_buying(clicks, orders)
+    views, ordered = float(clicks.views.sum()), float(len(orders.user))
     rows = [
         ("hour", "Hour of a page view", hours, shares.views_by_hour, np.bincount(hour, clicks.views, 24), _FITTED),
         (
@@ -137,7 +141,7 @@ def rows_of(
             "Hour of an order",
             hours,
             shares.orders_by_hour,
-            np.bincount(hour[clicks.bought], minlength=24).astype(np.float64),
+            np.bincount(orders.time // 3600 % 24, minlength=24).astype(np.float64),
             "nothing here was fitted to these",
         ),
         (
@@ -154,16 +158,17 @@ def rows_of(
             [f"{one}, {other}" for one in ACTIONS for other in ACTIONS],
             shares.transitions.ravel(),
             pairs.ravel(),
-            "of one user; favourites, which this world does not have, are left out",
+            "of one user",
         ),
         ("after_view", "What follows a page view", ACTIONS, after[0][1], after[0][0], "part of the row above"),
         ("after_cart", "What follows a cart", ACTIONS, after[1][1], after[1][0], "part of it too"),
+        ("before_order", "What comes before an order", ACTIONS, before[1], before[0], "part of it too"),
         (
             "orders",
             "Orders and page views",
             ("orders", "page views"),
             np.array([shares.orders_a_view, 1.0]),
-            np.array([orders, views]),
+            np.array([ordered, views]),
             "",
         ),
         (
@@ -172,7 +177,7 @@ def rows_of(
             ("orders", "does not"),
             np.array([shares.buyers, 1.0 - shares.buyers]),
             np.array([buyers, active - buyers]),
-            "active is who has a page view on the day",
+            "active is who has a page view or an order on the day",
         ),
     ]
     return [
@@ -181,18 +186,18 @@ def rows_of(
     ]
 
 
-def transitions_of(clicks: Clicks) -> Floats:
+def transitions_of(clicks: Clicks, orders: Orders) -> Floats:
     """How often each action of a user follows each, [action before, action after]."""
-    user, _, kind = clicks.actions()
+    user, _, kind = actions_of(clicks, orders)
     same = user[1:] == user[:-1]
     pair = kind[:-1][same] * len(ACTIONS) + kind[1:][same]
     return np.bincount(pair, minlength=len(ACTIONS) ** 2).reshape(len(ACTIONS), -1).astype(np.float64)
 
 
-def _active_and_buying(clicks: Clicks) -> tuple[float, float]:
-    """Pairs of a user and a day with a page view, and with an order."""
-    day = clicks.user * (1 << 20) + clicks.time // DAY_SECONDS
-    return float(len(np.unique(day))), float(len(np.unique(day[clicks.bought])))
+def _active_and_buying(clicks: Clicks, orders: Orders) -> tuple[float, float]:
+    """Pairs of a user and a day with an action, and with an order."""
+    active, buying = (np.unique(of.user * (1 << 20) + of.time // DAY_SECONDS) for of in (clicks, orders))
+    return float(len(np.union1d(active, buying))), float(len(buying))
 
 
 def _play(
@@ -258,16 +263,14 @@ def calibrations(
     return found
 
 
-def _alone(clicks: Clicks, user: Integers, time: Integers) -> list[Mapping[str, Any]]:
+def _alone(clicks: Clicks, orders: Orders, user: Integers, time: Integers) -> list[Mapping[str, Any]]:
     """What no public count can be held against, with what the world shows."""
     same = user[1:] == user[:-1]
     gap = np.diff(time)[same] / DAY_SECONDS
     key = clicks.user * (1 << 32) + clicks.visit
     _, per_visit = np.unique(key, return_counts=True)
-    bought = clicks.bought
-    _, basket = np.unique(key[bought], return_counts=True)
-    paid = clicks.value[bought]
-    pair = clicks.user[bought] * (1 << 32) + clicks.item[bought]
+    _, basket = np.unique(orders.user * (1 << 32) + orders.visit, return_counts=True)
+    pair = orders.user * (1 << 32) + orders.item
     _, first = np.unique(pair, return_index=True)
     again = 1.0 - len(first) / max(len(pair), 1)
     slope = zipf_exponent(np.bincount(clicks.item))
@@ -275,7 +278,7 @@ def _alone(clicks: Clicks, user: Integers, time: Integers) -> list[Mapping[str, 
         ("Gap between visits", gap, "days"),
         ("Clicks of a visit with a click", per_visit, "clicks"),
         ("Items of a visit with an order", basket, "items"),
-        ("Paid for an order", paid, "of the world's currency"),
+        ("Paid for an order", orders.value, "of the world's currency"),
     ]
     return [
         *(

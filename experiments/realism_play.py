@@ -4,20 +4,18 @@ Recorders and a guest's listener for one simulation. Knows pages and answers; co
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from simulator.batches import NO_ITEM, Candidates, Floats, Ints, Requests, Responses, Slates
+from simulator.batches import NO_ITEM, Bools, Candidates, Checkouts, Floats, Ints, Requests, Responses, Slates
 from simulator.environment.context import ObservedContext
 from simulator.protocols import Allocator
 from simulator.snapshots import Arrays
 from simulator.tables import Recorder
 
-VIEW: Final = 0
-CART: Final = 1
-ORDER: Final = 2
+VIEW, FAVOURITE, CART, ORDER = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,7 @@ class Clicks:
         user, visit, time: whose, on which visit, when (seconds since the horizon's start).
         item: what was clicked.
         views: item-page views, at least 1.
-        carted, bought: whether it was put into the cart, and ordered.
-        value: what was paid.
+        favourited, carted, bought: what came of it besides.
     """
 
     user: Ints
@@ -37,24 +34,52 @@ class Clicks:
     time: Ints
     item: Ints
     views: Ints
-    carted: npt.NDArray[np.bool_]
-    bought: npt.NDArray[np.bool_]
-    value: Floats
+    favourited: Bools
+    carted: Bools
+    bought: Bools
 
-    def actions(self) -> tuple[Ints, Ints, Ints]:
-        """User, time and kind of every action in the order of each user's: a click's views, its cart, its order."""
-        each = self.views + self.carted + self.bought
-        begin = np.cumsum(each) - each
-        kind = np.full(int(each.sum()), VIEW, np.int64)
-        kind[(begin + self.views)[self.carted]] = CART
-        kind[(begin + self.views + self.carted)[self.bought]] = ORDER
-        return np.repeat(self.user, each), np.repeat(self.time, each), kind
+
+@dataclass(frozen=True)
+class Orders:
+    """Everything that was ordered, by user and time, and from the cart first, [orders].
+
+    Attributes:
+        user, visit, time: whose, on which visit, when (seconds since the horizon's start).
+        item: what was ordered.
+        value: what was paid.
+        from_cart: whether it was ordered at the checkout, and not from a page.
+    """
+
+    user: Ints
+    visit: Ints
+    time: Ints
+    item: Ints
+    value: Floats
+    from_cart: Bools
+
+
+def actions_of(clicks: Clicks, orders: Orders) -> tuple[Ints, Ints, Ints]:
+    """User, time and kind of every action in the order of each user's.
+
+    A visit begins with what is ordered from the cart; then come, click by click, its views and what came of it.
+    """
+    more = clicks.favourited | clicks.carted | clicks.bought
+    each = clicks.views + more
+    last = (np.cumsum(each) - 1)[more]
+    kind = np.full(int(each.sum()), VIEW, np.int64)
+    kind[last] = np.select([clicks.bought[more], clicks.carted[more]], [ORDER, CART], FAVOURITE)
+    cart = orders.from_cart
+    user = np.concatenate([orders.user[cart], np.repeat(clicks.user, each)])
+    time = np.concatenate([orders.time[cart], np.repeat(clicks.time, each)])
+    order = np.lexsort((time, user))  # stable: of one moment, the checkout is first
+    return user[order], time[order], np.concatenate([np.full(int(cart.sum()), ORDER), kind])[order]
 
 
 class ClickRecorder(Recorder):
-    """Keeps every click, and who was there when."""
+    """Keeps every click and order, and who was there when."""
 
     def __init__(self) -> None:
+        self._orders: list[tuple[npt.NDArray[np.generic], ...]] = []
         self._clicks: list[tuple[npt.NDArray[np.generic], ...]] = []
         self._visits: list[tuple[Ints, Ints, Ints]] = []
 
@@ -62,6 +87,10 @@ class ClickRecorder(Recorder):
         """Keep what was clicked on a page, and the visits that begin."""
         if requests.page == 0:
             self._visits.append((requests.user.copy(), requests.visit.copy(), requests.time.copy()))
+        n, position = np.nonzero(responses.bought)
+        ordered = slates.items[n, position].astype(np.int64)
+        paid, no = responses.value[n, position], np.zeros(len(n), np.bool_)
+        self._orders.append((requests.user[n], requests.visit[n], requests.time[n], ordered, paid, no))
         n, position = np.nonzero(responses.clicked)
         self._clicks.append(
             (
@@ -71,21 +100,36 @@ class ClickRecorder(Recorder):
                 position,
                 slates.items[n, position].astype(np.int64),
                 responses.views[n, position],
+                responses.favourited[n, position],
                 responses.carted[n, position],
                 responses.bought[n, position],
-                responses.value[n, position],
             )
         )
+
+    def checkouts(self, checkouts: Checkouts) -> None:
+        """Keep what was ordered from carts."""
+        c = checkouts
+        self._orders.append((c.user, c.visit, c.time, c.item.astype(np.int64), c.value, np.ones(len(c), np.bool_)))
 
     def clicks(self) -> Clicks:
         """All clicks."""
         if not self._clicks:
             none, no = np.zeros(0, np.int64), np.zeros(0, np.bool_)
-            return Clicks(none, none, none, none, none, no, no, np.zeros(0))
+            return Clicks(none, none, none, none, none, no, no, no)
         columns = [np.concatenate(column) for column in zip(*self._clicks, strict=True)]
         user, visit, time, position, *others = columns
         order = np.lexsort((position, time, user))
         return Clicks(*(column[order] for column in (user, visit, time, *others)))
+
+    def orders(self) -> Orders:
+        """All orders."""
+        if not self._orders:
+            none = np.zeros(0, np.int64)
+            return Orders(none, none, none, none, np.zeros(0), np.zeros(0, np.bool_))
+        columns = [np.concatenate(column) for column in zip(*self._orders, strict=True)]
+        user, _, time, _, _, from_cart = columns
+        order = np.lexsort((~from_cart, time, user))
+        return Orders(*(column[order] for column in columns))
 
     def visits(self) -> tuple[Ints, Ints]:
         """User and time of every visit, by user and time."""

@@ -86,7 +86,8 @@ def by_arrival(log: InteractionLog) -> InteractionLog:
     """The log as it entered the users' histories: visit after visit, each at the time at which it began.
 
     An impression log tells the time of each page; the simulation writes all of a visit under its arrival. A ledger
-    knows no visits and is returned as it is. The interactions of the result are its clicked impressions, in order.
+    knows no visits and is returned as it is. The interactions of the result that were on
+    a page are its clicked impressions, in order.
     """
     shown = log.impressions
     if shown is None:
@@ -96,14 +97,16 @@ def by_arrival(log: InteractionLog) -> InteractionLog:
     np.minimum.at(arrival, which, shown.time)
     time = arrival[which]
     order = np.argsort(time, kind="stable")
-    clicked = time[shown.clicked]
-    inner = np.argsort(clicked, kind="stable")
+    met = log.time.copy()  # purchases from the cart are made on arrival
+    met[log.on_page] = time[shown.clicked]
+    inner = np.argsort(met, kind="stable")
     return replace(
         log,
         user=log.user[inner],
         item=log.item[inner],
-        time=clicked[inner],
+        time=met[inner],
         kind=log.kind[inner],
+        from_cart=None if log.from_cart is None else log.from_cart[inner],
         impressions=replace(
             shown,
             user=shown.user[order],
@@ -118,7 +121,7 @@ def by_arrival(log: InteractionLog) -> InteractionLog:
 
 
 def held_out_visits(log: InteractionLog, split: int) -> Visits:
-    """Visits at or after ``split`` (seconds) of users with an interaction before it.
+    """Visits at or after ``split`` (seconds) of users with an interaction before it, and what they met on their pages.
 
     Args:
         log: as ``by_arrival`` gives it. Its impressions tell visits apart; in a ledger, whose entries of one visit
@@ -128,8 +131,10 @@ def held_out_visits(log: InteractionLog, split: int) -> Visits:
     returning = np.zeros(int(log.user.max(initial=-1)) + 1, np.bool_)
     returning[log.user[log.time < split]] = True
     shown = log.impressions
-    identity = np.full(len(log.user), -1) if shown is None else shown.visit[shown.clicked]
-    chosen = np.flatnonzero((log.time >= split) & returning[log.user])
+    identity = np.full(len(log.user), -1)
+    if shown is not None:
+        identity[log.on_page] = shown.visit[shown.clicked]
+    chosen = np.flatnonzero((log.time >= split) & returning[log.user] & log.on_page)
     chosen = chosen[np.lexsort((log.time[chosen], log.user[chosen]))]
     user, time = log.user[chosen], log.time[chosen]
     first = np.ones(len(chosen), np.bool_)

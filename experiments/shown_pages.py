@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from policies.recgpt.wording import profile_words
-from simulator.batches import BUY, CART, CLICK, COGNITIVE, DAY_SECONDS, Bools, Ints
+from simulator.batches import BUY, CART, CLICK, COGNITIVE, DAY_SECONDS, FAVOURITE, Bools, Ints
 from simulator.streams import Stream
 from simulator.world import World
 
@@ -18,7 +18,7 @@ LOOKED_AT: Final = 60
 """Users whose first page is written down: not all of them come."""
 SHOWN: Final = 4
 """Users in the report."""
-_ANSWERS: Final = {0: None, CLICK: "clicked", CART: "carted", BUY: "bought"}
+_ANSWERS: Final = {0: None, CLICK: "clicked", FAVOURITE: "favourited", CART: "carted", BUY: "bought"}
 
 
 def users_to_look_at(user: Ints, seed: int) -> Bools:
@@ -47,7 +47,7 @@ def shown_pages(
     Returns:
         For each user ``user``, ``profile``, ``city``, ``date``, ``hour``, ``context``, ``wanted`` and ``lately``; and
         ``arms``, for each arm the items of the page with ``title``, ``price``, ``cognitive``, ``answer`` (clicked,
-        carted, bought or None) and ``explanation``.
+        favourited, carted, bought or None) and ``explanation``.
     """
     by_user: dict[int, dict[str, Mapping[str, Any]]] = {}
     for arm, entries in pages.items():

@@ -141,7 +141,7 @@ class VisitChannels:
 
 
 def order_rates(log: InteractionLog, catalog: ObservedCatalog, prior: float) -> Floats:
-    """How often a click becomes an order in each category, float64 [categories].
+    """Orders for a click in each category, those from the cart included, float64 [categories].
 
     Args:
         log: what was clicked and bought.
@@ -149,7 +149,7 @@ def order_rates(log: InteractionLog, catalog: ObservedCatalog, prior: float) -> 
         prior: clicks that pull a category's rate to the mean of all.
     """
     category = catalog.category[log.item]
-    clicks = np.bincount(category, minlength=catalog.categories)
+    clicks = np.bincount(category[log.on_page], minlength=catalog.categories)
     orders = np.bincount(category[log.kind == BUY], minlength=catalog.categories)
     mean = (orders.sum() + 1) / (clicks.sum() + 2)
     return (orders + prior * mean) / (clicks + prior)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from policies.examples import Examples
 from policies.ranking import SelectionRoom, select_top_in, selection_room
-from simulator.batches import BUY, CART, DAY_SECONDS, Floats, Ints, Ints32, ObservedHistory, ObservedUsers, Requests
+from policies.strength import STRENGTH
+from simulator.batches import BUY, DAY_SECONDS, Floats, Ints, Ints32, ObservedHistory, ObservedUsers, Requests
 from simulator.compiled import bare_kernel, inlined, kernel
 from simulator.state import HISTORY_LENGTH, SHOWN_LENGTH
 
@@ -127,7 +128,7 @@ def gather(
         item = np.uint64(event_item[n])  # unsigned, here and below: no index counts from the end
         age = max(time - event_time[n], 0) / DAY_SECONDS
         kind = event_kind[n]
-        weight = (4.0 if kind == BUY else (2.0 if kind == CART else 1.0)) * 0.5 ** (age / t.half_life)
+        weight = STRENGTH[kind] * 0.5 ** (age / t.half_life)
         total += weight
         category = np.uint64(t.category[item])
         s.category[category] += weight

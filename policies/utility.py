@@ -21,9 +21,8 @@ from policies.lifts import cells, log_lifts
 from policies.popularity import item_appeal
 from policies.ranking import VisitRanking
 from policies.registry import register_policy
+from policies.strength import STRENGTH
 from simulator.batches import (
-    BUY,
-    CART,
     NO_ITEM,
     Floats,
     InteractionLog,
@@ -60,7 +59,7 @@ def item_neighbours(
     log: InteractionLog, users: int, items: int, params: UtilityParams, seed: int
 ) -> tuple[Ints32, Floats]:
     """Most similar other items by cosine of ALS item factors: int32 and float64 [items, neighbours]."""
-    weight = np.where(log.kind == BUY, 4.0, np.where(log.kind == CART, 2.0, 1.0)).astype(np.float32)
+    weight = STRENGTH[log.kind].astype(np.float32)
     matrix = csr_matrix((weight, (log.user, log.item)), shape=(users, items))
     count = min(params.neighbours, items - 1)
     with threadpool_limits(1, "blas"):

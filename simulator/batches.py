@@ -24,8 +24,10 @@ NO_ITEM: Final = -1
 NO_EXPLANATION: Final = -1
 
 CLICK: Final = 1
-CART: Final = 2
-BUY: Final = 3
+FAVOURITE: Final = 2
+CART: Final = 3
+BUY: Final = 4
+"""What a user did with an item, the strongest last."""
 
 UTILITY: Final = 0
 COGNITIVE: Final = 1
@@ -115,8 +117,9 @@ class ObservedHistory:
     The event written n-th lies in column n modulo the buffer's length; ``count`` tells how many were ever written.
 
     Attributes:
-        item, kind, time: the last interactions, [rows, length]; kind is CLICK, CART or BUY (the strongest of a visit
-            to the item), time in seconds since the horizon's start. NO_ITEM where nothing was written.
+        item, kind, time: the last interactions, [rows, length]; kind is CLICK, FAVOURITE, CART or BUY (what came of a
+            click, or a purchase from the cart), time in seconds since the horizon's start. NO_ITEM where nothing was
+            written.
         count: interactions ever written, int64 [rows].
         shown: items lately shown and not clicked, int32 [rows, shown length]; shown_count likewise.
         interacted: bit i % 64 of word i // 64 tells whether the user ever interacted with item i, uint64 [rows, words].
@@ -223,7 +226,9 @@ class Responses:
     Attributes:
         shown: the item was displayed (on a feed page, fewer items than slots are).
         novel: the user had never interacted with the item before this page.
-        clicked, carted, bought: bool; bought implies carted implies clicked implies shown.
+        clicked: bool; implies shown.
+        favourited, carted, bought: what came of the click, bool; at most one of them, and each implies clicked. What is
+            carted may be bought on a later visit (``Checkouts``); here it is not.
         views: item-page views, int64.
         value: paid for the item, quantity times price, float64.
         refunded: part of ``value`` returned later, float64.
@@ -233,6 +238,7 @@ class Responses:
     shown: Bools
     novel: Bools
     clicked: Bools
+    favourited: Bools
     carted: Bools
     bought: Bools
     views: Ints
@@ -242,13 +248,40 @@ class Responses:
 
 
 @dataclass(frozen=True)
+class Checkouts:
+    """What was bought from carts as visits began, one entry an item, [lines]; the items were on no page then.
+
+    Attributes:
+        row, user, visit: whose, on which visit, int64.
+        time, day: of the visit's arrival, in seconds and whole days since the horizon's start, int64.
+        item: int32.
+        value, refunded: as in ``Responses``, float64.
+    """
+
+    row: Ints
+    user: Ints
+    visit: Ints
+    time: Ints
+    day: Ints
+    item: Ints32
+    value: Floats
+    refunded: Floats
+
+    def __len__(self) -> int:
+        """Number of lines."""
+        return len(self.row)
+
+
+@dataclass(frozen=True)
 class InteractionLog:
     """The logged history that policies learn from.
 
     Attributes:
         start_day, end_day: days covered, end exclusive.
-        user, item, time, kind: interactions in time order, one a user, visit and item, [interactions].
+        user, item, time, kind: interactions in time order, [interactions]: one a user, visit and item that was clicked,
+            one an item bought from the cart.
         impressions: what was shown and answered, or None where the log holds no impressions (a sales ledger).
+        from_cart: whether an interaction is a purchase from the cart, bool [interactions]; None where none is.
     """
 
     start_day: int
@@ -258,6 +291,12 @@ class InteractionLog:
     time: Ints
     kind: npt.NDArray[np.int8]
     impressions: "ImpressionLog | None"
+    from_cart: Bools | None = None
+
+    @property
+    def on_page(self) -> Bools:
+        """Whether the item of an interaction was on a page then, bool [interactions]; in a ledger nobody can tell."""
+        return np.ones(len(self.user), np.bool_) if self.from_cart is None else ~self.from_cart
 
     def where(self, interactions: Bools, impressions: Bools | None) -> "InteractionLog":
         """The entries chosen, in the same order, bool [interactions] and bool [impressions]."""
@@ -271,6 +310,7 @@ class InteractionLog:
             time=self.time[interactions],
             kind=self.kind[interactions],
             impressions=shown,
+            from_cart=None if self.from_cart is None else self.from_cart[interactions],
         )
 
     def before(self, day: int) -> "InteractionLog":

@@ -14,6 +14,7 @@ import simpy
 
 from simulator.arrivals import Traffic, traffic_of
 from simulator.batches import DAY_SECONDS, NO_EXPLANATION, NO_ITEM, Ints, Ints32, Requests, Slates, read_only, sealed
+from simulator.checkout import check_out
 from simulator.compiled import bare_kernel
 from simulator.environment.context import ObservedContext
 from simulator.intent import draw_intents, intent_constants
@@ -175,7 +176,7 @@ class Simulation:
             yield clock.timeout(until - clock.now)
 
     def _play(self, row: Ints) -> None:
-        """Play one visit of each row, page by page."""
+        """Play one visit of each row: the checkout of its cart, then page by page."""
         arrival = self.state.next_time[row]
         draw_intents(
             self._users,
@@ -188,6 +189,10 @@ class Simulation:
             self._intent,
         )
         self.visits.drawn += len(row)
+        checkouts = check_out(self._users, self._items, self.state, row, arrival, self._response)
+        if checkouts is not None:
+            for recorder in self._recorders:
+                recorder.checkouts(checkouts)
         here, since = row, arrival
         budget = self._traffic.pages(row, arrival)
         already = np.zeros((len(row), 0), np.int32)

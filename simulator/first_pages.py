@@ -9,7 +9,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from simulator.batches import BUY, CART, CLICK, NO_EXPLANATION, NO_ITEM, Bools, Ints, Requests, Responses, Slates
+from simulator.batches import (
+    BUY,
+    CART,
+    CLICK,
+    FAVOURITE,
+    NO_EXPLANATION,
+    NO_ITEM,
+    Bools,
+    Ints,
+    Requests,
+    Responses,
+    Slates,
+)
 from simulator.snapshots import Arrays, as_array, as_value, overwrite
 from simulator.state import HISTORY_LENGTH, INTENTS, State
 from simulator.tables import Recorder
@@ -70,7 +82,13 @@ class FirstPages(Recorder):
                 numbers = slates.explanation[n].tolist()
                 self.words[k] = [None if number == NO_EXPLANATION else texts[number] for number in numbers]
             self.shown[k] = responses.shown[n]
-            for kind, answered in ((CLICK, responses.clicked), (CART, responses.carted), (BUY, responses.bought)):
+            answers = {
+                CLICK: responses.clicked,
+                FAVOURITE: responses.favourited,
+                CART: responses.carted,
+                BUY: responses.bought,
+            }
+            for kind, answered in answers.items():
                 self.answer[k, answered[n]] = kind
 
     def snapshot(self) -> Arrays:
@@ -89,7 +107,7 @@ class FirstPages(Recorder):
         Returns:
             Entries with ``user``, ``time`` (seconds since the horizon's start), ``intent`` (categories that the visit
             was for, each once, the most frequent first), ``lately`` (items, the latest first) and ``page``: for each
-            item shown its ``item``, ``channel``, ``answer`` (0, CLICK, CART or BUY) and ``explanation`` or None.
+            item shown its ``item``, ``channel``, ``answer`` (0 or a kind) and ``explanation`` or None.
         """
         return [self._entry(k) for k in np.flatnonzero(self.time != NO_TIME).tolist()]
 

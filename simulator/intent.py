@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simulator.batches import BUY, DAY_SECONDS, Floats, Ints
+from simulator.batches import BUY, CART, DAY_SECONDS, FAVOURITE, Floats, Ints
 from simulator.compiled import bare_kernel, inlined
 from simulator.parameters import IntentParameters
 from simulator.state import HISTORY_LENGTH, INTENTS, State
@@ -17,12 +17,13 @@ class IntentConstants(NamedTuple):
 
     key: np.uint64
     recent_seconds: float
+    kept: float
     context_half: float
 
 
 def intent_constants(parameters: IntentParameters, key: np.uint64) -> IntentConstants:
     """Bind the parameters to a stream."""
-    return IntentConstants(key, parameters.recent_days * DAY_SECONDS, parameters.context_half)
+    return IntentConstants(key, parameters.recent_days * DAY_SECONDS, parameters.kept, parameters.context_half)
 
 
 @inlined
@@ -36,10 +37,12 @@ def contextual_need(users: Users, needs: Needs, row: int, city: int, day: int, c
 
 
 @inlined
-def _recent_weight(state: State, row: int, slot: int, time: int, recent_seconds: float) -> float:
-    if state.event_item[row, slot] < 0 or state.event_kind[row, slot] == BUY:
+def _recent_weight(state: State, row: int, slot: int, time: int, constants: IntentConstants) -> float:
+    kind = state.event_kind[row, slot]
+    if state.event_item[row, slot] < 0 or kind == BUY:
         return 0.0  # what was bought is no longer looked for
-    return np.exp((state.event_time[row, slot] - time) / recent_seconds)
+    weight = np.exp((state.event_time[row, slot] - time) / constants.recent_seconds)
+    return constants.kept * weight if kind in (CART, FAVOURITE) else weight
 
 
 @bare_kernel
@@ -71,7 +74,7 @@ def _draw_intents(
             continue
         recent = 0.0
         for slot in range(HISTORY_LENGTH):
-            weights[slot] = _recent_weight(state, r, slot, time[n], constants.recent_seconds)
+            weights[slot] = _recent_weight(state, r, slot, time[n], constants)
             recent += weights[slot]
         mass = (
             users.sensitivity[r, 0] * needs.weather_mass[city, day, segment]

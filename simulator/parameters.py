@@ -4,7 +4,8 @@ These models are what the ``world.*`` section of an experiment's YAML is checked
 there is no field here by which one policy could be favoured over another.
 
 Where a default has a published source it is named beside it. The others are choices, made so that
-rates come out in the range that public logs show, and are meant to be changed.
+rates come out in the range that public logs show, and are meant to be changed; those of what follows a click, so that
+favourites, carts and orders come out near the shares of the Taobao log (docs/decisions/0040-carts-bought-later.md).
 """
 
 from typing import Annotated, Any
@@ -57,6 +58,9 @@ class IntentParameters(Parameters):
     )
     weight_spread: NonNegative = Field(default=0.5, description="log-sd of a user's own weights around the means")
     recent_days: Positive = Field(default=4.0, description="decay time of recent intent, days")
+    kept: NonNegative = Field(
+        default=2.0, description="how many clicks a favourite or a carted item weighs in what was clicked lately"
+    )
     context_half: Positive = Field(
         default=12.0,
         description="total contextual need at which the contextual weight reaches half of its value",
@@ -122,10 +126,18 @@ class ResponseParameters(Parameters):
         default=0.25,
         description="per unit of what an explanation beside the item is worth to its reader (-3..3); 0: none is read",
     )
-    cart_base: float = Field(default=-2.2, description="logit of adding a clicked item to the cart")
-    buy_base: float = Field(default=-0.9, description="logit of buying a carted item")
-    conversion_match: NonNegative = Field(default=0.8, description="what intent match adds to the cart and buy logits")
-    extra_views: Chance = Field(default=0.2, description="P(one more item-page view) after a click, geometric")
+    buy_base: float = Field(default=-4.8, description="logit of buying a clicked item at once")
+    cart_base: float = Field(default=-2.5, description="logit of putting it into the cart, where it is not bought")
+    favourite_base: float = Field(default=-3.15, description="logit of making it a favourite, where it is neither")
+    conversion_match: NonNegative = Field(
+        default=0.8, description="what intent match adds to these logits, and to that of buying at the checkout"
+    )
+    cart_days: Positive = Field(default=14.0, description="days after which an item in the cart is forgotten")
+    checkout_base: float = Field(
+        default=-0.5, description="logit of beginning a visit at the checkout, with something in the cart"
+    )
+    line_base: float = Field(default=-2.8, description="logit of buying an item of the cart there")
+    extra_views: Chance = Field(default=0.5, description="P(one more item-page view) after a click, geometric")
     extra_quantity: Chance = Field(
         default=0.12, description="P(one more piece) in an order, geometric, 9 pieces at most"
     )

@@ -1,4 +1,4 @@
-"""How a page is answered: examine, click, look, cart, buy, return, ask for more, leave. The hot kernel.
+"""How a page is answered: examine, click, look, buy or keep for later, return, ask for more, leave. The hot kernel.
 
 All draws are keyed by (user, visit, item) or (user, visit, page, position), never by the arm or by what happened
 before, so that under two policies the same user meets the same item with the same luck.
@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, Bools, Floats, Ints, Ints32, Responses
+from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, FAVOURITE, Bools, Floats, Ints, Ints32, Responses
 from simulator.compiled import bare_kernel, inlined, kernel
 from simulator.intent import contextual_need
 from simulator.parameters import FeedParameters, ResponseParameters
@@ -18,7 +18,9 @@ from simulator.state import (
     INTENTS,
     SHOWN_LENGTH,
     State,
+    drop_item,
     has_interacted,
+    put_into_cart,
     write_event,
     write_read,
     write_shown,
@@ -32,12 +34,12 @@ SECONDS_A_PAGE: Final = 45
 MOST_PIECES: Final = 9
 
 VALUE_CLICK: Final = 0.4
-VALUE_CART: Final = 0.3
-VALUE_BUY: Final = 0.6
-"""Worth of a click, a cart and a purchase to the user; they add up."""
+VALUE_KEPT: Final = 0.3
+VALUE_BUY: Final = 0.9
+"""Worth of a click to the user, and what a favourite or a cart, or a purchase, adds to it."""
 
 _EXAMINE, _OTHER, _OPEN, _DISTRACT, _MORE = 0, 1, 2, 3, 4
-_CLICK, _VIEWS, _CART, _BUY, _PIECES, _REFUND = 8, 9, 10, 11, 12, 13
+_CLICK, _VIEWS, _CART, _BUY, _PIECES, _REFUND, _FAVOURITE = 8, 9, 10, 11, 12, 13, 14
 
 
 class ResponseConstants(NamedTuple):
@@ -57,9 +59,13 @@ class ResponseConstants(NamedTuple):
     satiation_seconds: float
     fatigue: float
     novelty: float
-    cart_base: float
     buy_base: float
+    cart_base: float
+    favourite_base: float
     conversion_match: float
+    cart_seconds: float
+    checkout_base: float
+    line_base: float
     extra_views: float
     extra_quantity: float
     refund_base: float
@@ -107,9 +113,13 @@ def response_constants(
         satiation_seconds=r.satiation_days * DAY_SECONDS,
         fatigue=r.fatigue,
         novelty=r.novelty,
-        cart_base=r.cart_base,
         buy_base=r.buy_base,
+        cart_base=r.cart_base,
+        favourite_base=r.favourite_base,
         conversion_match=r.conversion_match,
+        cart_seconds=r.cart_days * DAY_SECONDS,
+        checkout_base=r.checkout_base,
+        line_base=r.line_base,
         extra_views=r.extra_views,
         extra_quantity=r.extra_quantity,
         refund_base=r.refund_base,
@@ -165,6 +175,21 @@ def satiation_of(
         if items.category[state.event_item[row, slot]] == category:
             total += np.exp((state.event_time[row, slot] - time) / seconds)
     return total
+
+
+@inlined
+def paid_for(items: Items, item: int, key: np.uint64, c: ResponseConstants) -> float:
+    """What is paid for an order of ``item``: pieces times price."""
+    pieces = 1
+    if c.extra_quantity > 0.0:
+        pieces += int(np.log(to_unit(mix(key, _PIECES))) / np.log(c.extra_quantity))
+    return min(pieces, MOST_PIECES) * items.price[item]
+
+
+@inlined
+def is_returned(items: Items, item: int, key: np.uint64, c: ResponseConstants) -> bool:
+    """Whether an order of ``item`` is sent back."""
+    return to_unit(mix(key, _REFUND)) < logistic(c.refund_base - c.refund_quality * items.quality[item])
 
 
 @inlined
@@ -253,6 +278,7 @@ def _respond(
     shown: Bools,
     novel: Bools,
     clicked: Bools,
+    favourited: Bools,
     carted: Bools,
     bought: Bools,
     views: Ints,
@@ -304,25 +330,34 @@ def _respond(
                     if c.extra_views > 0.0:
                         views[n, k] += int(np.log(to_unit(mix(item_key, _VIEWS))) / np.log(c.extra_views))
                     match = c.conversion_match * intent_match(state, r, category)
-                    carted[n, k] = to_unit(mix(item_key, _CART)) < logistic(c.cart_base + match)
-                    if carted[n, k]:
-                        bought[n, k] = to_unit(mix(item_key, _BUY)) < logistic(c.buy_base + match)
-                    if bought[n, k]:
-                        pieces = 1
-                        if c.extra_quantity > 0.0:
-                            pieces += int(np.log(to_unit(mix(item_key, _PIECES))) / np.log(c.extra_quantity))
-                        value[n, k] = min(pieces, MOST_PIECES) * items.price[item]
-                        refund = logistic(c.refund_base - c.refund_quality * items.quality[item])
-                        if to_unit(mix(item_key, _REFUND)) < refund:
+                    state.visit_value[r] += VALUE_CLICK
+                    if to_unit(mix(item_key, _BUY)) < logistic(c.buy_base + match):
+                        bought[n, k] = True
+                        value[n, k] = paid_for(items, item, item_key, c)
+                        if is_returned(items, item, item_key, c):
                             refunded[n, k] = value[n, k]
-                    state.visit_value[r] += VALUE_CLICK + VALUE_CART * carted[n, k] + VALUE_BUY * bought[n, k]
+                        state.visit_value[r] += VALUE_BUY
+                    elif to_unit(mix(item_key, _CART)) < logistic(c.cart_base + match):
+                        carted[n, k] = True
+                        state.visit_value[r] += VALUE_KEPT
+                    elif to_unit(mix(item_key, _FAVOURITE)) < logistic(c.favourite_base + match):
+                        favourited[n, k] = True
+                        state.visit_value[r] += VALUE_KEPT
             k += 1
             if k == slots:
                 break
         # Histories are written after the page has been answered: a page is seen as a whole.
         for k in range(slots):
             if clicked[n, k]:
-                kind = BUY if bought[n, k] else (CART if carted[n, k] else CLICK)
+                kind = CLICK
+                if bought[n, k]:
+                    kind = BUY
+                    drop_item(state, r, slates[n, k])
+                elif carted[n, k]:
+                    kind = CART
+                    put_into_cart(state, r, slates[n, k], time[n])
+                elif favourited[n, k]:
+                    kind = FAVOURITE
                 write_event(state, r, slates[n, k], kind, time[n])
             elif shown[n, k]:
                 write_shown(state, r, slates[n, k])
@@ -361,7 +396,7 @@ def respond(
         reading: of the explanations shown with them, if any are.
     """
     shape = slates.shape
-    shown, novel, clicked, carted, bought = np.zeros((5, *shape), np.bool_)
+    shown, novel, clicked, favourited, carted, bought = np.zeros((6, *shape), np.bool_)
     value, refunded = np.zeros((2, *shape))
     views, leaves = np.zeros(shape, np.int64), np.zeros(len(slates), np.bool_)
     _respond(
@@ -379,6 +414,7 @@ def respond(
         shown,
         novel,
         clicked,
+        favourited,
         carted,
         bought,
         views,
@@ -389,4 +425,4 @@ def respond(
         np.empty(shape[1], np.bool_),
         np.empty(HISTORY_LENGTH, np.int64),
     )
-    return Responses(shown, novel, clicked, carted, bought, views, value, refunded, leaves)
+    return Responses(shown, novel, clicked, favourited, carted, bought, views, value, refunded, leaves)

@@ -15,6 +15,7 @@ from simulator.compiled import bare_kernel, inlined
 HISTORY_LENGTH: Final = 64
 SHOWN_LENGTH: Final = 64
 READ_LENGTH: Final = 16
+CART_LENGTH: Final = 16
 INTENTS: Final = 3
 NEVER: Final = 1 << 62
 
@@ -29,6 +30,8 @@ class State(NamedTuple):
         interacted: one bit an item, uint64 [rows, words].
         read_gist: ring buffer of the explanations read, as 64-bit filters of their words, uint64 [rows, READ_LENGTH];
             read_count likewise. Filters, not ids: arms that go on from one state number their texts differently.
+        cart_item, cart_time: what is in the cart and since when, the oldest first, [rows, CART_LENGTH];
+            cart_count of them.
         satisfaction, satisfaction_time: exponential average in 0..1 and when it was last moved (seconds).
         present: False once the user has left for good.
         visit: id of the current or next visit: the index of its arrival among the user's candidate arrivals.
@@ -46,6 +49,9 @@ class State(NamedTuple):
     interacted: npt.NDArray[np.uint64]
     read_gist: npt.NDArray[np.uint64]
     read_count: Ints
+    cart_item: Ints32
+    cart_time: Ints
+    cart_count: Ints
     satisfaction: Floats
     satisfaction_time: Ints
     present: npt.NDArray[np.bool_]
@@ -56,7 +62,7 @@ class State(NamedTuple):
 
 
 def new_state(rows: int, items: int, satisfaction: float, start: int = 0) -> State:
-    """Users who have done nothing yet. About 1.5 KiB a user plus one bit an item."""
+    """Users who have done nothing yet. About 1.7 KiB a user plus one bit an item."""
     return State(
         event_item=np.full((rows, HISTORY_LENGTH), NO_ITEM, dtype=np.int32),
         event_kind=np.zeros((rows, HISTORY_LENGTH), dtype=np.int8),
@@ -67,6 +73,9 @@ def new_state(rows: int, items: int, satisfaction: float, start: int = 0) -> Sta
         interacted=np.zeros((rows, (items + 63) // 64), dtype=np.uint64),
         read_gist=np.zeros((rows, READ_LENGTH), dtype=np.uint64),
         read_count=np.zeros(rows, dtype=np.int64),
+        cart_item=np.full((rows, CART_LENGTH), NO_ITEM, dtype=np.int32),
+        cart_time=np.zeros((rows, CART_LENGTH), dtype=np.int64),
+        cart_count=np.zeros(rows, dtype=np.int64),
         satisfaction=np.full(rows, satisfaction),
         satisfaction_time=np.full(rows, start, dtype=np.int64),
         present=np.ones(rows, dtype=np.bool_),
@@ -135,6 +144,37 @@ def write_read(state: State, row: int, gist: np.uint64) -> None:
     """Append one explanation that was read."""
     state.read_gist[row, state.read_count[row] % READ_LENGTH] = gist
     state.read_count[row] += 1
+
+
+@inlined
+def drop_line(state: State, row: int, line: int) -> None:
+    """Take one line out of a user's cart; those behind it move up."""
+    last = state.cart_count[row] - 1
+    for k in range(line, last):
+        state.cart_item[row, k] = state.cart_item[row, k + 1]
+        state.cart_time[row, k] = state.cart_time[row, k + 1]
+    state.cart_item[row, last] = NO_ITEM
+    state.cart_count[row] = last
+
+
+@inlined
+def drop_item(state: State, row: int, item: int) -> None:
+    """Take an item out of a user's cart, if it is there."""
+    for k in range(state.cart_count[row]):
+        if state.cart_item[row, k] == item:
+            drop_line(state, row, k)
+            break
+
+
+@inlined
+def put_into_cart(state: State, row: int, item: int, time: int) -> None:
+    """Put an item into a user's cart; one that is there is put there anew, and a full cart loses its oldest."""
+    drop_item(state, row, item)
+    if state.cart_count[row] == CART_LENGTH:
+        drop_line(state, row, 0)
+    state.cart_item[row, state.cart_count[row]] = item
+    state.cart_time[row, state.cart_count[row]] = time
+    state.cart_count[row] += 1
 
 
 @bare_kernel

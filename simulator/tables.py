@@ -11,7 +11,10 @@ from simulator.batches import (
     BUY,
     CART,
     CLICK,
+    DAY_SECONDS,
+    FAVOURITE,
     Bools,
+    Checkouts,
     Floats,
     ImpressionLog,
     InteractionLog,
@@ -44,6 +47,9 @@ a refund counts on the day of its order."""
 
 IMPRESSION_COLUMNS: Final = ("user", "visit", "item", "time", "position", "kind", "propensity")
 
+FROM_CART: Final = -1
+"""In place of a position: bought from the cart."""
+
 PHASES: Final = ("warmup", "experiment", "follow_up")
 
 
@@ -52,6 +58,9 @@ class Recorder:
 
     def page(self, requests: Requests, slates: Slates, responses: Responses) -> None:
         """One page was shown to each request and answered."""
+
+    def checkouts(self, checkouts: Checkouts) -> None:
+        """Visits begin with purchases from the cart; told before their first pages."""
 
     def snapshot(self) -> Arrays:
         """What it has written so far, as arrays; valid until the next page."""
@@ -138,8 +147,19 @@ class UserDays(Recorder):
             self._amounts,
         )
 
+    def checkouts(self, checkouts: Checkouts) -> None:
+        """Add orders from the cart to their users' days."""
+        at = checkouts.row, self._place(checkouts.time)
+        np.add.at(self.sums["orders"], at, 1)
+        np.add.at(self.sums["gmv"], at, checkouts.value)
+        np.add.at(self.sums["tv"], at, checkouts.value - checkouts.refunded)
+
     def _column(self, requests: Requests) -> Ints:
-        return requests.day - self.start_day
+        return self._place(requests.time - requests.page * SECONDS_A_PAGE)
+
+    def _place(self, begun: Ints) -> Ints:
+        """The column of visits that begin at some times."""
+        return begun // DAY_SECONDS - self.start_day
 
     def snapshot(self) -> Arrays:
         """The sums."""
@@ -187,8 +207,7 @@ class UserPeriods(UserDays):
         self.hours, self.a_day = hours, 24 // hours
         super().__init__(rows, start_day, end_day)
 
-    def _column(self, requests: Requests) -> Ints:
-        begun = requests.time - requests.page * SECONDS_A_PAGE
+    def _place(self, begun: Ints) -> Ints:
         return begun // (self.hours * 3600) - self.start_day * self.a_day
 
     def table(self, user: Ints, arm: npt.NDArray[np.str_], phase: Sequence[str]) -> pl.DataFrame:
@@ -202,7 +221,7 @@ class UserPeriods(UserDays):
 
 
 class Impressions(Recorder):
-    """Every impression, for the history that policies learn from. About 40 bytes an impression."""
+    """Every impression and purchase from the cart, for the history that policies learn from. About 40 bytes each."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[npt.NDArray[np.generic], ...]] = []
@@ -212,6 +231,7 @@ class Impressions(Recorder):
         n, position = np.nonzero(responses.shown)
         kind = np.zeros(responses.shown.shape, np.int8)
         kind[responses.clicked] = CLICK
+        kind[responses.favourited] = FAVOURITE
         kind[responses.carted] = CART
         kind[responses.bought] = BUY
         propensity = slates.propensity
@@ -227,6 +247,13 @@ class Impressions(Recorder):
             )
         )
 
+    def checkouts(self, checkouts: Checkouts) -> None:
+        """Keep what was bought from the cart, at a position in front of all pages."""
+        bought, lines = checkouts, len(checkouts)
+        position, kind = np.full(lines, FROM_CART, np.int16), np.full(lines, BUY, np.int8)
+        nowhere = np.full(lines, np.nan)
+        self._parts.append((bought.user, bought.visit, bought.item, bought.time, position, kind, nowhere))
+
     def snapshot(self) -> Arrays:
         """The impressions so far, by column."""
         self._parts = [self.columns()]
@@ -237,7 +264,10 @@ class Impressions(Recorder):
         self._parts = [tuple(kept[name] for name in IMPRESSION_COLUMNS)]
 
     def columns(self) -> tuple[npt.NDArray[np.generic], ...]:
-        """user, visit, item, time, position, kind (0 where not clicked) and propensity of all impressions."""
+        """user, visit, item, time, position, kind (0 where not clicked) and propensity of all impressions.
+
+        A purchase from the cart has the position FROM_CART and no propensity.
+        """
         if not self._parts:
             empty = (np.int64, np.int64, np.int32, np.int64, np.int16, np.int8, np.float64)
             return tuple(np.zeros(0, dtype) for dtype in empty)
@@ -252,17 +282,18 @@ def by_time_user_position(
     Args:
         time: seconds, none below 0, [rows].
         user: ids, none below 0, [rows].
-        position: none below 0, [rows].
+        position: none below FROM_CART, [rows].
 
     Raises:
         OverflowError: the keys do not fit into 63 bits; those of ten million users in ten years do.
     """
     if len(time) == 0:
         return np.zeros(0, np.int64)
-    users, positions = int(user.max()) + 1, int(position.max()) + 1
+    place = position.astype(np.int64) - FROM_CART
+    users, positions = int(user.max()) + 1, int(place.max()) + 1
     if (int(time.max()) + 1) * users * positions > 1 << 63:
         raise OverflowError(f"log: {users} users and {positions} positions (too many to sort by one key)")
-    key = (time.astype(np.int64) * users + user.astype(np.int64)) * positions + position.astype(np.int64)
+    key = (time.astype(np.int64) * users + user.astype(np.int64)) * positions + place
     return np.argsort(key, kind="stable")
 
 
@@ -275,7 +306,7 @@ def join_logs(parts: Sequence[tuple[npt.NDArray[np.generic], ...]], start_day: i
     user, visit, item, time, position, kind, propensity = (
         a[order] for a in (user, visit, item, time, position, kind, propensity)
     )
-    interacted = kind > 0
+    interacted, shown = kind > 0, position != FROM_CART
     return InteractionLog(
         start_day=start_day,
         end_day=end_day,
@@ -283,5 +314,8 @@ def join_logs(parts: Sequence[tuple[npt.NDArray[np.generic], ...]], start_day: i
         item=item[interacted],
         time=time[interacted],
         kind=kind[interacted],
-        impressions=ImpressionLog(user, visit, item, time, position, interacted, propensity),
+        impressions=ImpressionLog(
+            *(column[shown] for column in (user, visit, item, time, position, interacted, propensity))
+        ),
+        from_cart=~shown[interacted],
     )

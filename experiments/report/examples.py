@@ -9,7 +9,12 @@ from typing import Any, Final
 from experiments.report import words
 from experiments.report.drawing import Figure
 
-ANSWERS: Final = {"clicked": "clicked", "carted": "put into the cart", "bought": "bought"}
+ANSWERS: Final = {
+    "clicked": "clicked",
+    "favourited": "made a favourite",
+    "carted": "put into the cart",
+    "bought": "bought",
+}
 
 
 def present(results: Mapping[str, Any]) -> bool:

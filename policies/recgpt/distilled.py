@@ -20,10 +20,9 @@ from threadpoolctl import threadpool_limits
 from policies.ranking import select_top
 from policies.recgpt.tags import TagVocabulary
 from policies.recgpt.wording import HISTORY_EVENTS
+from policies.strength import STRENGTH
 from policies.thoughts import NO_TAG, Thoughts
 from simulator.batches import (
-    BUY,
-    CART,
     DAY_SECONDS,
     Bools,
     Floats,
@@ -397,12 +396,11 @@ def _read_history(
         if item[column] < 0 or time[column] >= now:
             continue
         age = max(now - time[column], 0) / DAY_SECONDS
-        strength = 4.0 if kind[column] == BUY else (2.0 if kind[column] == CART else 1.0)
         k = category[item[column]]
         if weight[k] == 0.0:
             met[size] = k
             size += 1
-        weight[k] += strength * 0.5 ** (age / half_life)
+        weight[k] += STRENGTH[kind[column]] * 0.5 ** (age / half_life)
     for m in range(size):
         weight[met[m]] = np.log1p(weight[met[m]])
     return size

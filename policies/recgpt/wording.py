@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, NO_ITEM, Ints, ObservedHistory, ObservedUsers
+from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, FAVOURITE, NO_ITEM, Ints, ObservedHistory, ObservedUsers
 from simulator.environment.context import ObservedContext
 from simulator.taxonomy import AGE_BANDS, GENDERS, HOUSEHOLDS
 
@@ -37,7 +37,8 @@ _HOUSEHOLD: Final = {
     "young_children": "young children",
     "teenagers": "teenagers",
 }
-_VERB: Final = {CLICK: " viewed", CART: " carted", BUY: " bought"}
+_VERB: Final = {CLICK: " viewed", FAVOURITE: " carted", CART: " carted", BUY: " bought"}
+"""One verb for both ways of keeping something for later: the shipped model was taught these three."""
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,11 @@ import yaml
 
 Floats = npt.NDArray[np.float64]
 
-ACTIONS: Final = ("view", "cart", "order")
-"""Those that a world here has too; favourites are left out of all transitions."""
+ACTIONS: Final = ("view", "favourite", "cart", "order")
 FULL_WEEK: Final = 7
 """Days of the log's first whole week, Saturday to Friday; the two after it precede a festival, with a quarter more."""
 _SATURDAY: Final = 5
-_KINDS: Final = {"pv": "view", "cart": "cart", "buy": "order"}
+_KINDS: Final = {"pv": "view", "fav": "favourite", "cart": "cart", "buy": "order"}
 
 
 class TaobaoShares(NamedTuple):
@@ -71,8 +70,7 @@ def shares_of_tables(
     week = {name: np.asarray(column, np.float64)[:FULL_WEEK] for name, column in daily.items()}
     pairs = np.zeros((len(ACTIONS), len(ACTIONS)))
     for (one, other), count in transitions.items():
-        if one in _KINDS and other in _KINDS:
-            pairs[ACTIONS.index(_KINDS[one]), ACTIONS.index(_KINDS[other])] += count
+        pairs[ACTIONS.index(_KINDS[one]), ACTIONS.index(_KINDS[other])] += count
     return TaobaoShares(
         views_by_hour=_shares(hourly["pv_actions"]),
         orders_by_hour=_shares(hourly["buy_actions"]),

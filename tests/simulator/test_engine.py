@@ -238,10 +238,13 @@ def test_an_empty_policy_loses_every_visit(world: World, play: Callable[..., Any
 def test_nothing_appears_from_nowhere(
     make_world: Callable[..., World], play: Callable[..., Any], scenario: str
 ) -> None:
-    """Orders <= carts <= clicks <= views and impressions, refunds <= payments, on every user's every day."""
+    """On each user's each day carts <= clicks <= views and impressions, refunds <= payments; orders follow clicks."""
     world = make_world({"response": {"click_base": -1.5, "cart_base": 0.0}}, scenario=scenario)
     sums = play(world).user_days.sums
-    chain = ["orders", "atc", "clicks", "impressions"]
+    clicks, orders = (sums[name].cumsum(axis=1) for name in ("clicks", "orders"))
+    assert (orders <= clicks).all()
+    assert (sums["orders"] > sums["clicks"]).any()  # a cart is bought on another day
+    chain = ["atc", "clicks", "impressions"]
     for less, more in [*pairwise(chain), ("clicks", "ipv"), ("novel_impressions", "impressions")]:
         assert (sums[less] <= sums[more]).all(), (less, more)
         assert 0 < sums[less].sum() < sums[more].sum(), (less, more)

@@ -105,7 +105,7 @@ def test_words_outlive_their_numbers(world: World) -> None:
     numbers[:, 0] = (0, 1)
     yes, no = np.ones(items.shape, np.bool_), np.zeros(items.shape, np.bool_)
     zero = np.zeros(items.shape)
-    answers = Responses(yes, no, no, no, no, zero.astype(np.int64), zero, zero, np.zeros(2, np.bool_))
+    answers = Responses(yes, no, no, no, no, no, zero.astype(np.int64), zero, zero, np.zeros(2, np.bool_))
     requests = SimpleNamespace(page=0, row=np.arange(2), time=np.array([60, 120]))
     watch.page(requests, Slates(items, np.zeros(items.shape, np.int8), None, numbers), answers)  # type: ignore[arg-type]
     told = watch.told()

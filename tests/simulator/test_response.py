@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, NO_ITEM, Ints, Responses
+from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, FAVOURITE, NO_ITEM, Ints, Responses
 from simulator.response import (
     MOST_PIECES,
     NOTHING_TO_READ,
     VALUE_BUY,
-    VALUE_CART,
     VALUE_CLICK,
+    VALUE_KEPT,
     Reading,
     click_logits,
     respond,
@@ -186,12 +186,13 @@ def test_new_items_please_those_who_seek_them(world: World, rows: Ints) -> None:
 @given(st.permutations(range(40)), st.integers(0, 5))
 @settings(max_examples=15, deadline=None)
 def test_luck_belongs_to_the_item(world: World, order: list[int], page: int) -> None:
-    """With equal logits an examined item is clicked, carted, bought and returned alike wherever and beside whatever."""
-    c = constants(world, examination_decay=0.0, click_base=0.0, cart_base=0.0, buy_base=0.0, refund_base=0.0)
+    """With equal logits an examined item is clicked, kept, bought and returned alike wherever and beside whatever."""
+    equal = dict.fromkeys(("examination_decay", "click_base", "buy_base", "cart_base", "favourite_base"), 0.0)
+    c = constants(world, **equal, refund_base=0.0)
     reference = answer(world, fresh(world), range(40), c)
     moved = answer(world, fresh(world), order[:25], c, page=page)
     assert 0.1 < reference.clicked.mean() < 0.99
-    for name in ("clicked", "carted", "bought", "views", "value", "refunded", "novel"):
+    for name in ("clicked", "favourited", "carted", "bought", "views", "value", "refunded", "novel"):
         assert np.array_equal(getattr(moved, name), getattr(reference, name)[:, order[:25]]), name
 
 
@@ -282,19 +283,21 @@ def test_opened_cards_are_worth_something(world: World) -> None:
 
 @pytest.fixture(scope="module")
 def busy(world: World) -> tuple[Responses, np.ndarray, State]:
-    """A page with many clicks, carts, orders and refunds, answered by everybody, and the state after it."""
+    """A page with many clicks, favourites, carts, orders and refunds, answered by everybody, and the state after it."""
     state = fresh(world)
-    c = constants(world, click_base=1.0, cart_base=1.0, buy_base=1.0, refund_base=0.0)
+    c = constants(world, click_base=1.0, buy_base=0.0, cart_base=0.0, favourite_base=0.0, refund_base=0.0)
     slates = np.tile(np.arange(SLOTS, dtype=np.int32), (world.users, 1))
     return answer(world, state, slates, c), slates, state
 
 
 def test_the_funnel_narrows(busy: tuple[Responses, np.ndarray, State]) -> None:
-    """Bought implies carted implies clicked implies shown, and each step loses some."""
+    """Of what is shown some is clicked; of that some is bought, some carted, some made a favourite, nothing twice."""
     page, _, _ = busy
-    for inner, outer in ((page.bought, page.carted), (page.carted, page.clicked), (page.clicked, page.shown)):
-        assert (outer | ~inner).all()
-        assert 0 < inner.sum() < outer.sum()
+    after = np.stack([page.bought, page.carted, page.favourited])
+    assert (page.shown | ~page.clicked).all()
+    assert (after.sum(axis=0) <= page.clicked).all()
+    assert 0 < after.sum() < page.clicked.sum() < page.shown.sum()
+    assert (after.sum(axis=(1, 2)) > 0).all()
 
 
 def test_amounts_belong_to_orders(world: World, busy: tuple[Responses, np.ndarray, State]) -> None:
@@ -312,13 +315,13 @@ def test_amounts_belong_to_orders(world: World, busy: tuple[Responses, np.ndarra
 
 def test_extra_views_and_pieces_are_geometric(world: World) -> None:
     """Item-page views of a click and pieces of an order have the means of their geometric laws."""
-    c = constants(world, **EAGER, examination_decay=0.0, cart_base=30.0, buy_base=30.0, extra_views=0.3)
+    c = constants(world, **EAGER, examination_decay=0.0, buy_base=30.0, extra_views=0.3)
     pages = [answer(world, fresh(world, visit), range(SLOTS), c) for visit in range(8)]
     views = np.concatenate([p.views.ravel() for p in pages])
     value = np.concatenate([p.value / world.catalog.observed.price[:SLOTS] for p in pages]).ravel()
     assert abs(views.mean() - 1 / 0.7) < 4 * views.std() / np.sqrt(len(views))
     assert abs(value.mean() - 1 / (1 - c.extra_quantity)) < 4 * value.std() / np.sqrt(len(value))
-    none = constants(world, **EAGER, cart_base=30.0, buy_base=30.0, extra_views=0.0, extra_quantity=0.0)
+    none = constants(world, **EAGER, buy_base=30.0, extra_views=0.0, extra_quantity=0.0)
     single = answer(world, fresh(world), range(SLOTS), none)
     assert single.views.max() == 1
     assert np.allclose(single.value.max(axis=0), world.catalog.observed.price[:SLOTS])
@@ -326,7 +329,7 @@ def test_extra_views_and_pieces_are_geometric(world: World) -> None:
 
 def test_better_items_are_returned_less(world: World) -> None:
     """On the same draws a better item's order is never returned where a worse one's was not."""
-    c = constants(world, **EAGER, cart_base=30.0, buy_base=30.0, refund_base=0.0, quality=0.0)
+    c = constants(world, **EAGER, buy_base=30.0, refund_base=0.0, quality=0.0)
     better = with_catalog(world, quality=world.catalog.quality + 2.0)
     worse_back, better_back = (answer(w, fresh(w), range(SLOTS), c).refunded > 0 for w in (world, better))
     assert (worse_back | ~better_back).all()
@@ -334,20 +337,21 @@ def test_better_items_are_returned_less(world: World) -> None:
 
 
 def test_intended_items_convert_better(world: World) -> None:
-    """On the same draws an item that the visit is for is carted and bought at least where any other would be."""
-    c = constants(world, **EAGER, cart_base=0.0, buy_base=0.0)
+    """On the same draws an item that the visit is for is bought, or at least kept, where any other would be."""
+    c = constants(world, **EAGER, buy_base=0.0, cart_base=0.0, favourite_base=0.0)
     wanting, idle = fresh(world), fresh(world)
     wanting.intent[:, 0], idle.intent[:] = world.catalog.observed.category[0], NO_ITEM
     one, other = (answer(world, state, [0], c) for state in (wanting, idle))
-    assert (one.carted | ~other.carted).all()
     assert (one.bought | ~other.bought).all()
+    assert (one.bought | one.carted | ~other.carted).all()
+    assert (one.bought | one.carted | one.favourited | ~other.favourited).all()
     assert one.bought.sum() > other.bought.sum()
 
 
 def test_a_page_is_written_into_the_history(busy: tuple[Responses, np.ndarray, State]) -> None:
-    """Clicked items enter the history with their strongest kind, items shown in vain the other buffer."""
+    """Clicked items enter the history with what came of them, carted ones the cart, those in vain the other buffer."""
     page, slates, state = busy
-    kind = np.where(page.bought, BUY, np.where(page.carted, CART, CLICK))
+    kind = np.select([page.bought, page.carted, page.favourited], [BUY, CART, FAVOURITE], CLICK)
     for row in range(len(slates)):
         mine = page.clicked[row]
         count = int(state.event_count[row])
@@ -355,15 +359,18 @@ def test_a_page_is_written_into_the_history(busy: tuple[Responses, np.ndarray, S
         assert np.array_equal(state.event_item[row, :count], slates[row][mine])
         assert np.array_equal(state.event_kind[row, :count], kind[row][mine])
         assert (state.event_time[row, :count] == NOON).all()
+        carted = slates[row][page.carted[row]]
+        assert np.array_equal(state.cart_item[row, : state.cart_count[row]], carted)
         vain = page.shown[row] & ~mine
         assert state.shown_count[row] == vain.sum()
         assert np.array_equal(state.shown_item[row, : vain.sum()], slates[row][vain])
 
 
 def test_a_page_is_worth_its_answers(busy: tuple[Responses, np.ndarray, State]) -> None:
-    """The visit's value is the sum of what clicks, carts and orders are worth."""
+    """The visit's value is the sum of what clicks, what is kept and orders are worth."""
     page, _, state = busy
-    worth = VALUE_CLICK * page.clicked + VALUE_CART * page.carted + VALUE_BUY * page.bought
+    kept = page.carted | page.favourited
+    worth = VALUE_CLICK * page.clicked + VALUE_KEPT * kept + VALUE_BUY * page.bought
     assert np.allclose(state.visit_value, worth.sum(axis=1))
 
 
@@ -389,7 +396,7 @@ def test_novel_means_never_met(world: World) -> None:
 
 def test_a_page_counts_as_one_moment(world: World) -> None:
     """Clicks on a page do not change what the user thinks of its other items: histories move after the page."""
-    c = constants(world, **EAGER, examination_decay=0.0, cart_base=30.0, buy_base=30.0, satiation=100.0)
+    c = constants(world, **EAGER, examination_decay=0.0, buy_base=30.0, satiation=100.0)
     category = world.catalog.observed.category
     same = np.flatnonzero(category == np.argmax(np.bincount(category)))
     assert 1 < len(same) <= 400

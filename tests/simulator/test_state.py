@@ -6,15 +6,18 @@ from numba import njit
 
 from simulator.batches import BUY, CLICK, NO_ITEM
 from simulator.state import (
+    CART_LENGTH,
     HISTORY_LENGTH,
     NEVER,
     READ_LENGTH,
     SHOWN_LENGTH,
     State,
     copy_state,
+    drop_item,
     has_interacted,
     new_state,
     observed_history,
+    put_into_cart,
     take_state,
     write_events,
     write_read,
@@ -63,6 +66,40 @@ def test_the_last_interactions_are_kept(events: list[tuple[int, int, int]]) -> N
             kept = (state.event_item[row, column], state.event_kind[row, column], state.event_time[row, column])
             assert kept == (item, kind, time)
         assert (state.event_item[row] == NO_ITEM).sum() == max(0, HISTORY_LENGTH - len(mine))
+
+
+@njit
+def _put_into_cart(state: State, row: int, item: int, time: int) -> None:
+    put_into_cart(state, row, item, time)
+
+
+@njit
+def _drop_item(state: State, row: int, item: int) -> None:
+    drop_item(state, row, item)
+
+
+@given(st.lists(st.tuples(st.integers(0, ROWS - 1), st.integers(0, 40), st.booleans()), max_size=120))
+@example([(1, n, True) for n in range(40)])
+@settings(max_examples=60, deadline=None)
+def test_a_cart_holds_what_was_put_there_last(steps: list[tuple[int, int, bool]]) -> None:
+    """A cart lists each item once, the oldest first, no more than it holds, and forgets the oldest when it is full."""
+    state = new_state(ROWS, ITEMS, 0.25)
+    carts: list[dict[int, int]] = [{} for _ in range(ROWS)]
+    for time, (row, item, puts) in enumerate(steps):
+        cart = carts[row]
+        cart.pop(item, None)
+        if puts:
+            _put_into_cart(state, row, item, time)
+            if len(cart) == CART_LENGTH:
+                del cart[next(iter(cart))]
+            cart[item] = time
+        else:
+            _drop_item(state, row, item)
+    for row, cart in enumerate(carts):
+        count = int(state.cart_count[row])
+        assert state.cart_item[row, :count].tolist() == list(cart)
+        assert state.cart_time[row, :count].tolist() == list(cart.values())
+        assert (state.cart_item[row, count:] == NO_ITEM).all()
 
 
 @given(st.lists(st.tuples(st.integers(0, ROWS - 1), st.integers(1, 2**63 - 1)), max_size=60))

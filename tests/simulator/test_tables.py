@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, Requests, Responses, Slates
+from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, FAVOURITE, Checkouts, Requests, Responses, Slates
 from simulator.shards import cut
 from simulator.tables import (
     AMOUNTS,
     COUNTS,
+    FROM_CART,
     PHASES,
     USER_DAY_SCHEMA,
     Impressions,
@@ -28,6 +29,11 @@ class Keeper(Recorder):
 
     def __init__(self) -> None:
         self.told: list[tuple[Requests, Slates, Responses]] = []
+        self.lines: list[Checkouts] = []
+
+    def checkouts(self, checkouts: Checkouts) -> None:
+        """Keep it."""
+        self.lines.append(checkouts)
 
     def page(self, requests: Requests, slates: Slates, responses: Responses) -> None:
         """Keep it."""
@@ -37,7 +43,8 @@ class Keeper(Recorder):
 @pytest.fixture(scope="module")
 def played(make_world: Callable[..., World], play: Callable[..., Any]) -> tuple[World, Any, Keeper]:
     """Days 4 to 14 of a feed with many clicks, and every page of them."""
-    world, keeper = make_world({"response": {"click_base": -1.5, "cart_base": 0.0}}, scenario="feed"), Keeper()
+    response = {"click_base": -1.5, "buy_base": -2.0, "cart_base": 0.0, "favourite_base": 0.0}
+    world, keeper = make_world({"response": response}, scenario="feed"), Keeper()
     return world, play(world, days=(4, 14), recorders=[keeper]), keeper
 
 
@@ -47,7 +54,7 @@ def phases() -> list[str]:
 
 
 def test_sums_are_those_of_the_pages(played: tuple[World, Any, Keeper]) -> None:
-    """Each total of user days is the total over all pages shown."""
+    """Each total of user days is the total over all pages shown and carts bought."""
     _, run, keeper = played
     totals = dict.fromkeys((*COUNTS, *AMOUNTS), 0.0)
     for requests, _, r in keeper.told:
@@ -64,14 +71,22 @@ def test_sums_are_those_of_the_pages(played: tuple[World, Any, Keeper]) -> None:
             ("tv", r.value - r.refunded),
         ):
             totals[name] += cells.sum()
+    for bought in keeper.lines:
+        totals["orders"] += len(bought)
+        totals["gmv"] += bought.value.sum()
+        totals["tv"] += (bought.value - bought.refunded).sum()
+    assert 0 < sum(map(len, keeper.lines)) < totals["orders"]
     for name, total in totals.items():
         assert np.isclose(run.user_days.sums[name].sum(), total), name
         assert total > 0
 
 
-def test_sums_are_added_in_the_order_of_the_pages(played: tuple[World, Any, Keeper]) -> None:
+def test_sums_of_pages_are_added_in_their_order(played: tuple[World, Any, Keeper]) -> None:
     """Each cell is, to the bit, what numpy's sums over the slots of the user's pages of that day add up to."""
-    _, run, keeper = played
+    world, _, keeper = played
+    user_days = UserDays(world.users, 4, 14)
+    for told in keeper.told:
+        user_days.page(*told)
     for name, cells in (
         ("impressions", lambda r: r.shown.sum(axis=1)),
         ("novel_impressions", lambda r: r.novel.sum(axis=1)),
@@ -79,10 +94,10 @@ def test_sums_are_added_in_the_order_of_the_pages(played: tuple[World, Any, Keep
         ("gmv", lambda r: r.value.sum(axis=1)),
         ("tv", lambda r: r.value.sum(axis=1) - r.refunded.sum(axis=1)),
     ):
-        total = np.zeros_like(run.user_days.sums[name])
+        total = np.zeros_like(user_days.sums[name])
         for requests, _, r in keeper.told:
             total[requests.row, requests.day - 4] += cells(r)
-        assert total.tobytes() == run.user_days.sums[name].tobytes(), name
+        assert total.tobytes() == user_days.sums[name].tobytes(), name
 
 
 def test_the_table_has_its_schema(played: tuple[World, Any, Keeper]) -> None:
@@ -123,12 +138,17 @@ def test_user_ids_are_the_worlds(world: World, play: Callable[..., Any]) -> None
 
 
 def test_impressions_agree_with_user_days(played: tuple[World, Any, Keeper]) -> None:
-    """The log of impressions counts the same impressions, clicks, carts and orders, user by user."""
+    """The log counts the same impressions, clicks, carts and orders, user by user."""
     world, run, _ = played
-    user, _, _, _, _, kind, propensity = run.log
-    sums = run.user_days.sums
-    for name, least in (("impressions", 0), ("clicks", CLICK), ("atc", CART), ("orders", BUY)):
-        counted = np.bincount(user[kind >= least], minlength=world.users)
+    user, _, _, _, position, kind, propensity = run.log
+    sums, shown = run.user_days.sums, position != FROM_CART
+    for name, counts in (
+        ("impressions", shown),
+        ("clicks", shown & (kind >= CLICK)),
+        ("atc", kind == CART),
+        ("orders", kind == BUY),
+    ):
+        counted = np.bincount(user[counts], minlength=world.users)
         assert np.array_equal(counted, sums[name].sum(axis=1)), name
     assert np.isnan(propensity).all()
 
@@ -143,7 +163,10 @@ def test_an_empty_log_has_its_columns() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 10 * 365 * DAY_SECONDS), st.integers(0, 10**7), st.integers(0, 999)), max_size=60)
+    st.lists(
+        st.tuples(st.integers(0, 10 * 365 * DAY_SECONDS), st.integers(0, 10**7), st.integers(FROM_CART, 999)),
+        max_size=60,
+    )
 )
 def test_the_order_of_a_log_is_that_of_its_keys_in_turn(rows: list[tuple[int, int, int]]) -> None:
     """One key sorts as time, then user, then position do, equal rows in the order in which they come."""
@@ -187,15 +210,15 @@ def test_the_log_does_not_depend_on_the_cut(played: tuple[World, Any, Keeper], s
         parts.append(tuple(column[mine] for column in run.log))
     luck.shuffle(parts)
     joined = join_logs(parts, 4, 14)
-    for name in ("user", "item", "time", "kind"):
+    for name in ("user", "item", "time", "kind", "from_cart"):
         assert getattr(joined, name).tobytes() == getattr(whole, name).tobytes(), name
     for name, column in vars(whole.impressions).items():
         assert getattr(joined.impressions, name).tobytes() == column.tobytes(), name
 
 
-def test_interactions_are_the_impressions_clicked(played: tuple[World, Any, Keeper]) -> None:
-    """The joined log is in order of time and lists as interactions exactly the impressions that were clicked."""
-    _, run, _ = played
+def test_interactions_are_clicked_impressions_and_carts_bought(played: tuple[World, Any, Keeper]) -> None:
+    """The joined log is in order of time and lists the impressions that were clicked and what was bought from carts."""
+    _, run, keeper = played
     log = join_logs([run.log], 4, 14)
     shown = log.impressions
     assert shown is not None
@@ -203,6 +226,11 @@ def test_interactions_are_the_impressions_clicked(played: tuple[World, Any, Keep
     assert (np.diff(shown.time) >= 0).all()
     assert (log.start_day, log.end_day) == (4, 14)
     assert shown.time.min() >= 4 * DAY_SECONDS
-    assert np.array_equal(log.item, shown.item[shown.clicked])
-    assert np.array_equal(log.user, shown.user[shown.clicked])
-    assert set(np.unique(log.kind).tolist()) == {CLICK, CART, BUY}
+    assert np.array_equal(log.item[log.on_page], shown.item[shown.clicked])
+    assert np.array_equal(log.user[log.on_page], shown.user[shown.clicked])
+    assert set(np.unique(log.kind).tolist()) == {CLICK, FAVOURITE, CART, BUY}
+    assert set(np.unique(log.kind[~log.on_page]).tolist()) == {BUY}
+    bought = sorted((*line,) for c in keeper.lines for line in zip(c.time, c.user, c.item, strict=True))
+    mine = ~log.on_page
+    assert bought == sorted((*line,) for line in zip(log.time[mine], log.user[mine], log.item[mine], strict=True))
+    assert len(bought) > 0

@@ -35,10 +35,10 @@ def test_published_counts_come_back() -> None:
     active = np.array([706_641, 715_516, 710_094, 709_257, 718_922, 730_597, 740_139])
     buyers = np.array([132_622, 136_048, 146_934, 139_845, 146_220, 146_128, 139_971])
     assert shares.buyers == pytest.approx((buyers / active).mean(), abs=1e-6)
-    view, cart, order = (ACTIONS.index(name) for name in ("view", "cart", "order"))
+    view, favourite, cart, order = (ACTIONS.index(name) for name in ("view", "favourite", "cart", "order"))
     after_view = shares.transitions[view] / shares.transitions[view].sum()
-    assert after_view[[view, cart, order]] == pytest.approx(
-        np.array([808_835, 44_103, 14_872]) / (808_835 + 44_103 + 14_872), abs=1e-5
+    assert after_view[[view, favourite, cart, order]] == pytest.approx(
+        np.array([808_835, 21_283, 44_103, 14_872]) / (808_835 + 21_283 + 44_103 + 14_872), abs=1e-5
     )
 
 
