@@ -355,6 +355,7 @@ REALISM_ROWS = {
     "transitions": "two actions in a row",
     "after_view": "what follows a page view",
     "after_cart": "what follows a cart",
+    "before_order": "what comes before an order",
     "orders": "orders and page views",
     "buyers": "who orders among a day's active users",
 }
@@ -395,9 +396,11 @@ def _beside_rows(config: str, values: dict[tuple[str, str], float]) -> str:
         f"{what} {100 * values[f'{config}/{row}', f'{label}, simulated']:.1f}% (real "
         f"{100 * values[f'{config}/{row}', f'{label}, real']:.1f}%)"
         for row, label, what in (
-            ("after_view", "cart", "a page view is followed by a cart in"),
+            ("after_view", "favourite", "a page view is followed by a favourite in"),
+            ("after_view", "cart", "by a cart in"),
             ("after_view", "order", "by an order in"),
-            ("after_cart", "order", "a cart by an order in"),
+            ("after_cart", "cart", "a cart by another in"),
+            ("after_cart", "order", "by an order in"),
             ("buyers", "orders", "and of a day's active users order"),
         )
     ]

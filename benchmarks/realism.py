@@ -51,7 +51,7 @@ def cases(config: str, found: Mapping[str, Any]) -> list[Case]:
         case = f"{config}/{row['name']}"
         made += [Case(case, key, row[key], row["measure"]) for key in ("distance", "floor", "floor_high")]
         made.append(Case(case, "ratio", row["ratio"], "times the floor"))
-        if row["shown"]["kind"] == "shares" and len(row["shown"]["labels"]) <= 3:
+        if row["shown"]["kind"] == "shares" and len(row["shown"]["labels"]) <= 4:
             for label, real, simulated in zip(
                 *(row["shown"][key] for key in ("labels", "real", "simulated")), strict=True
             ):

@@ -1,10 +1,10 @@
 """Slates per CPU-second on one thread, what a run of many users takes, and random draws per second.
 
 A slate is one page, from the visit that falls due to the state it leaves. Its cost includes all that happens between:
-the next visit drawn by thinning, the visit's intents drawn, the policy's daily refresh and its ranking (once a visit,
-served page by page), allocation, the check of the page, every position examined, clicked, carted and bought or not,
-history and satisfaction moved on, and the sums of ``user_days``. It excludes what a run does once: building the world,
-logging the history, fitting the policies, analysis. Kernels are compiled before the clock starts.
+the next visit drawn by thinning, the visit's intents drawn, its cart checked out, the policy's daily refresh and its
+ranking (once a visit, served page by page), allocation, the check of the page, every position examined, clicked, carted
+and bought or not, history and satisfaction moved on, and the sums of ``user_days``. It excludes what a run does once:
+building the world, logging the history, fitting the policies, analysis. Kernels are compiled before the clock starts.
 
 - **Full world**: that of ``experiments/configs/quickstart.yaml``, slates of 10. Each policy plays the same days from
   copies of the same morning, in rounds: within a round all policies run one after the other, so a ratio compares

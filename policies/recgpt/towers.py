@@ -22,6 +22,7 @@ from torch.nn import functional
 from policies.language.embedder import Embedder
 from policies.recgpt.tags import TagVocabulary
 from simulator.batches import (
+    BUY,
     DAY_SECONDS,
     NO_ITEM,
     Floats,
@@ -38,7 +39,7 @@ from simulator.taxonomy import AGE_BANDS, GENDERS, HOUSEHOLDS
 
 Floats32 = npt.NDArray[np.float32]
 
-_KINDS: Final = 4
+_KINDS: Final = BUY + 1
 """Codes of interactions, 0 unused."""
 _AGE_DAYS: Final = np.array([1.0, 3.0, 7.0, 14.0, 28.0])
 """Bounds of the recency classes, days."""

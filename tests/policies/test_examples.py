@@ -120,7 +120,7 @@ def test_log_of_keeps_chosen_users_whole(log: InteractionLog) -> None:
         assert chosen[part.user].all()
         assert chosen[part.impressions.user].all()
         assert (part.start_day, part.end_day) == (log.start_day, log.end_day)
-        assert part.impressions.clicked.sum() == len(part.user)
+        assert part.impressions.clicked.sum() == part.on_page.sum()
     assert sum(len(part.user) for part in parts) == len(log.user)
     assert sum(len(part.impressions.user) for part in parts if part.impressions) == len(log.impressions.user)
 

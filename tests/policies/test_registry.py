@@ -265,8 +265,12 @@ def small_logs(log: InteractionLog) -> dict[str, InteractionLog]:
     def shown(rows: Ints) -> ImpressionLog:
         return ImpressionLog(*(getattr(whole, field)[rows] for field in ImpressionLog.__dataclass_fields__))
 
-    one = replace(log, user=log.user[:1], item=log.item[:1], time=log.time[:1], kind=log.kind[:1], impressions=None)
-    none = replace(one, user=one.user[:0], item=one.item[:0], time=one.time[:0], kind=one.kind[:0])
+    def first(count: int) -> InteractionLog:
+        return replace(
+            log.where(np.arange(len(log.user)) < count, np.zeros(len(whole.user), np.bool_)), impressions=None
+        )
+
+    one, none = first(1), first(0)
     return {
         "nothing": none,
         "one interaction": one,

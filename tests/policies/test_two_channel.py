@@ -105,14 +105,14 @@ def test_estimates_are_probabilities(policy: TwoChannel, requests: Requests) -> 
 
 
 def test_order_rate_is_counted_by_category(policy: TwoChannel, log: InteractionLog, world: World) -> None:
-    """Orders a click are those of the log by category, pulled to the mean of all where clicks are few."""
+    """Orders a click, carts bought later too, are the log's by category, pulled to the mean where clicks are few."""
     category = world.catalog.observed.category[log.item]
-    mean = ((log.kind == BUY).sum() + 1) / (len(log.item) + 2)
+    mean = ((log.kind == BUY).sum() + 1) / (log.on_page.sum() + 2)
     rates = policy._order_rate
     assert ((rates > 0) & (rates < 1)).all()
     for c in range(len(rates)):
-        mine = log.kind[category == c] == BUY
-        observed = mine.mean() if len(mine) else mean
+        orders, clicks = (int(np.sum(those & (category == c))) for those in (log.kind == BUY, log.on_page))
+        observed = orders / clicks if clicks else mean
         assert min(observed, mean) - 1e-12 <= rates[c] <= max(observed, mean) + 1e-12
 
 
