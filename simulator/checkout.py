@@ -1,6 +1,7 @@
 """How a visit begins for a user with something in the cart: at the checkout, where some of it is bought, or elsewhere.
 
-Draws are keyed by (user, visit, item), apart from those of pages. Knows the cart and the visit's purpose; no page.
+Draws are keyed by (user, visit, item), apart from those of pages. Knows the cart; no page, and not what the visit is
+for, which is drawn after it.
 """
 
 from typing import Final
@@ -9,7 +10,7 @@ import numpy as np
 
 from simulator.batches import BUY, DAY_SECONDS, Checkouts, Floats, Ints, Ints32
 from simulator.compiled import bare_kernel
-from simulator.response import VALUE_BUY, ResponseConstants, intent_match, is_returned, logistic, paid_for
+from simulator.response import VALUE_BUY, ResponseConstants, is_returned, logistic, paid_for
 from simulator.state import State, drop_line, write_event
 from simulator.streams import mix, to_unit
 from simulator.world import Items, Users
@@ -47,8 +48,7 @@ def _check_out(
         while line < state.cart_count[r]:
             item = state.cart_item[r, line]
             item_key = mix(key, -1 - item)
-            match = c.conversion_match * intent_match(state, r, items.category[item])
-            if to_unit(mix(item_key, _BUYS)) >= logistic(c.line_base + match):
+            if to_unit(mix(item_key, _BUYS)) >= logistic(c.line_base):
                 line += 1
                 continue
             entry[lines], item_bought[lines] = n, item
@@ -68,13 +68,13 @@ def check_out(
     """Let users with something in the cart begin their visits at the checkout, if they care to.
 
     A visit begins there with the chance of ``checkout_base``; each item of the cart is then bought with that of
-    ``line_base``, higher if its category is one the visit is for. Items older than ``cart_days`` are gone before.
+    ``line_base``. Items older than ``cart_days`` are gone before.
     Carts, histories and the visit's value move on in ``state``.
 
     Args:
         users: their truth.
         items: their truth.
-        state: moving state of the same rows; intents of the visits are drawn.
+        state: moving state of the same rows.
         row: rows whose visits begin, int64 [requests], each at most once.
         time: of arrival, seconds since the horizon's start, int64 [requests].
         constants: parameters and stream.

@@ -178,6 +178,11 @@ class Simulation:
     def _play(self, row: Ints) -> None:
         """Play one visit of each row: the checkout of its cart, then page by page."""
         arrival = self.state.next_time[row]
+        self.state.visit_value[row] = 0.0
+        checkouts = check_out(self._users, self._items, self.state, row, arrival, self._response)
+        if checkouts is not None:
+            for recorder in self._recorders:
+                recorder.checkouts(checkouts)
         draw_intents(
             self._users,
             self._items,
@@ -189,10 +194,6 @@ class Simulation:
             self._intent,
         )
         self.visits.drawn += len(row)
-        checkouts = check_out(self._users, self._items, self.state, row, arrival, self._response)
-        if checkouts is not None:
-            for recorder in self._recorders:
-                recorder.checkouts(checkouts)
         here, since = row, arrival
         budget = self._traffic.pages(row, arrival)
         already = np.zeros((len(row), 0), np.int32)

@@ -63,7 +63,6 @@ def _draw_intents(
         day = time[n] // DAY_SECONDS
         city = users.city[r]
         segment = users.segment[r]
-        state.visit_value[r] = 0.0
         base = mix(mix(constants.key, users.user[r]), state.visit[r])
         if recorded:
             visit = baskets.first[r] + state.visit[r]
@@ -131,7 +130,7 @@ def draw_intents(
     time: Ints,
     constants: IntentConstants,
 ) -> None:
-    """Draw what each starting visit is for, into ``state.intent``, and open the visit's account.
+    """Draw what each starting visit is for, into ``state.intent``.
 
     Every one of a visit's INTENTS categories is drawn from the mixture
 

@@ -129,14 +129,12 @@ class ResponseParameters(Parameters):
     buy_base: float = Field(default=-4.8, description="logit of buying a clicked item at once")
     cart_base: float = Field(default=-2.5, description="logit of putting it into the cart, where it is not bought")
     favourite_base: float = Field(default=-3.15, description="logit of making it a favourite, where it is neither")
-    conversion_match: NonNegative = Field(
-        default=0.8, description="what intent match adds to these logits, and to that of buying at the checkout"
-    )
+    conversion_match: NonNegative = Field(default=0.8, description="what intent match adds to these three logits")
     cart_days: Positive = Field(default=14.0, description="days after which an item in the cart is forgotten")
     checkout_base: float = Field(
         default=-0.5, description="logit of beginning a visit at the checkout, with something in the cart"
     )
-    line_base: float = Field(default=-2.8, description="logit of buying an item of the cart there")
+    line_base: float = Field(default=-2.5, description="logit of buying an item of the cart there")
     extra_views: Chance = Field(default=0.5, description="P(one more item-page view) after a click, geometric")
     extra_quantity: Chance = Field(
         default=0.12, description="P(one more piece) in an order, geometric, 9 pieces at most"

@@ -145,9 +145,11 @@ def test_a_generated_world_is_held_against_counts(of_world: dict[str, Any]) -> N
     """Its rows are those that counts know, with sampling noise; the rest is said to have no counterpart."""
     assert of_world["scored"] == ["2015-10-20", "2015-10-27"]
     rows = {row["name"]: row for row in of_world["rows"]}
-    assert {"hour", "order_hour", "weekday", "transitions", "after_view", "orders", "buyers"} <= set(rows)
+    assert {"hour", "order_hour", "weekday", "transitions", "after_view", "before_order", "orders", "buyers"} <= set(
+        rows
+    )
     assert all(row["floor_from"] == "draws from the real counts" for row in rows.values())
-    assert rows["after_view"]["shown"]["real"] == pytest.approx([0.93203, 0.05082, 0.01714], abs=1e-4)
+    assert rows["after_view"]["shown"]["real"] == pytest.approx([0.90973, 0.02394, 0.04960, 0.01673], abs=1e-4)
     assert "Gap between visits" in [row["title"] for row in of_world["without_counterpart"]]
     assert of_world["two_sample"] is None
 
@@ -199,7 +201,7 @@ def test_a_world_in_which_little_happens_is_scored_as_far_as_it_goes() -> None:
     found = scorecard(generated({"name": "tiny", "seed": 7, "world": world, "horizon": horizon}))
     alone = {row["title"]: row["why"] for row in found["without_counterpart"]}
     missing = [title for title, why in alone.items() if "too few values" in why]
-    assert missing == ["Hour of an order"]
+    assert missing == ["Hour of an order", "What comes before an order"]
     assert len(found["rows"]) == 7
     assert set(found["worst"]) <= {row["name"] for row in found["rows"]}
     assert "Hour of an order: too few values" in " ".join(told.alone(found))

@@ -139,13 +139,14 @@ def test_truth_is_the_difference_between_whole_populations(finished: SimpleNames
 
 
 def test_coverage_is_said_of_each_interval(finished: SimpleNamespace) -> None:
-    """The truth is marked as covered exactly where it lies in the interval, and not marked where there is none."""
+    """The truth is marked as covered exactly where it lies in the interval that is shown, and not where there is none."""
     for comparison in finished.results["comparisons"]:
         truth = comparison["truth"]
         if comparison["ci"] is None:
             assert truth["covered"] is None
         else:
-            assert truth["covered"] == (comparison["ci"][0] <= truth["effect"] <= comparison["ci"][1])
+            low, high = comparison["lift_ci"]
+            assert truth["covered"] == (low <= truth["lift"] <= high)
 
 
 def test_arm_values_are_those_of_the_arms(finished: SimpleNamespace) -> None:

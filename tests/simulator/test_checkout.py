@@ -23,7 +23,7 @@ def constants(world: World, **changes: Any) -> ResponseConstants:
 
 
 def shopping(world: World, visit: int = 3, since: int = MORNING - DAY_SECONDS) -> State:
-    """Users whose carts hold the items 0 to 5, on a visit that is for nothing."""
+    """Users whose carts hold the items 0 to 5."""
     state = new_state(world.users, world.catalog.items, 0.25)
     state.visit[:] = visit
     state.cart_item[:, :LINES] = np.arange(LINES)
@@ -89,17 +89,6 @@ def test_chances_are_those_of_the_parameters(world: World) -> None:
     of_one = goes * LINES * buys  # per user and visit
     spread = np.sqrt(goes * LINES * buys * (1 - buys) + goes * (1 - goes) * (LINES * buys) ** 2)
     assert lines / trials == pytest.approx(of_one, abs=4 * spread / np.sqrt(trials))
-
-
-def test_what_the_visit_is_for_is_bought_rather(world: World) -> None:
-    """On the same draws a line is bought at least where it would be on a visit for something else."""
-    c = constants(world, checkout_base=SURE, line_base=-1.0)
-    idle, wanting = shopping(world), shopping(world)
-    wanting.intent[:, 0] = world.catalog.observed.category[2]
-    few, more = (set(lines_of(go(world, state, c))) for state in (idle, wanting))
-    same = world.catalog.observed.category == world.catalog.observed.category[2]
-    assert few < more
-    assert all(same[item] for _, item in more - few)
 
 
 def test_carts_are_forgotten(world: World) -> None:

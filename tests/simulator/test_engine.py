@@ -269,6 +269,15 @@ def test_pages_follow_each_other_within_the_visit(world: World, play: Callable[.
     assert max(page for page, _ in record.pages) == world.behaviour.response.max_pages - 1
 
 
+def test_a_visit_begins_with_an_empty_account(world: World, play: Callable[..., Any], ranked: type) -> None:
+    """What the visit before was worth is not counted again: the same days follow from any sum that was left there."""
+    plain, rich = opening_state(world, 0), opening_state(world, 0)
+    rich.visit_value[:] = 1e6
+    one, other = (play(world, ranked(range(60)), state=state, days=(0, 10)) for state in (plain, rich))
+    assert same_sums(one, other)
+    assert one.visits.drawn > 0
+
+
 def test_days_close_in_order(world: World, straight: type, ranked: type) -> None:
     """Each day played is closed once, in order, the last one too."""
     closed: list[int] = []

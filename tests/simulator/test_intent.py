@@ -10,7 +10,7 @@ from simulator.batches import BUY, CLICK, DAY_SECONDS, Ints
 from simulator.intent import contextual_need, draw_intents, intent_constants
 from simulator.parameters import ContextParameters
 from simulator.recorded import RecordedWorld
-from simulator.state import INTENTS, State, new_state, write_events
+from simulator.state import INTENTS, State, copy_state, new_state, write_events
 from simulator.streams import stream_key
 from simulator.world import Needs, Users, World
 
@@ -176,14 +176,15 @@ def test_intents_do_not_depend_on_who_else_comes(world: World, rows: Ints) -> No
     assert not np.array_equal(draw(world, state, rows), together)
 
 
-def test_a_visit_begins_with_an_empty_account(world: World, rows: Ints) -> None:
-    """Drawing intents sets what the visit has been worth back to nothing, of those who come and of nobody else."""
+def test_intents_are_of_those_who_come(world: World, rows: Ints) -> None:
+    """Drawing intents sets those of the rows that come and changes nothing else of anybody."""
     state = blank(world)
-    state.visit_value[:] = 3.0
+    before = copy_state(state)
     draw(world, state, rows[:10])
-    assert (state.visit_value[:10] == 0.0).all()
-    assert (state.visit_value[10:] == 3.0).all()
+    assert (state.intent[:10] >= 0).all()
     assert (state.intent[10:] == -1).all()
+    others = [name for name in state._fields if name != "intent"]
+    assert all(np.array_equal(getattr(state, name), getattr(before, name)) for name in others)
 
 
 def test_a_larger_sensitivity_is_a_larger_share_of_contexts(world: World, rows: Ints) -> None:
