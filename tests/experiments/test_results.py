@@ -139,7 +139,7 @@ def test_truth_is_the_difference_between_whole_populations(finished: SimpleNames
 
 
 def test_coverage_is_said_of_each_interval(finished: SimpleNamespace) -> None:
-    """The truth is marked as covered exactly where it lies in the interval that is shown, and not where there is none."""
+    """The truth is marked as covered exactly where it lies in the interval that is shown; without one it is not."""
     for comparison in finished.results["comparisons"]:
         truth = comparison["truth"]
         if comparison["ci"] is None:
