@@ -22,7 +22,7 @@ from experiments.assignment_config import ByCityHours
 from experiments.config import Arm, ExperimentConfig, config_hash
 from experiments.fitting import fit_policies, make_policy
 from experiments.groundwork import Groundwork
-from experiments.history import play_or_read_history
+from experiments.history import LOGGER, play_or_read_history
 from experiments.pieces import Piece
 from experiments.playing import (
     ArmResult,
@@ -118,7 +118,7 @@ def _run(
     clock = Stopwatch()
     phases = phases_of(config)
     directory = attempt.directory
-    with engine.pool(workers) as pool:
+    with engine.pool(workers, modules_of(config)) as pool:
         with clock.stage("world"), progress.stage("building the world", 1) as stage:
             built = ground.world(config, lambda: world_of(config))
             stage.advance()
@@ -218,6 +218,12 @@ class Variant:
     allocation: Allocation
     frontier: float | None
     turn: int | None = None
+
+
+def modules_of(config: ExperimentConfig) -> list[str]:
+    """Where other processes find what they play."""
+    policies = dict.fromkeys([LOGGER, *(arm.policy for arm in config.arms.values())])
+    return [play_arm.__module__, *(policy_class(name).__module__ for name in policies)]
 
 
 def assigned_arms(config: ExperimentConfig, built: BuiltWorld) -> npt.NDArray[np.str_]:
