@@ -58,7 +58,7 @@ def _start_worker(
 
 
 def _ready() -> None:
-    """The first task of a pool, because processes are started when there is one."""
+    """The first task of a process, because it is started when there is one and nobody idle."""
 
 
 def _end_with_parent() -> None:
@@ -111,7 +111,8 @@ class ShardPool:
         threads = max(1, cores() // self.workers)
         start = (self._queue, threads, self._modules)
         self._executor = ProcessPoolExecutor(self.workers, context, _start_worker, start)
-        self._executor.submit(_ready)
+        for _ in range(self.workers):
+            self._executor.submit(_ready)
 
     def map(
         self,
