@@ -40,6 +40,7 @@ from experiments.resuming import Attempt, begin_or_go_on, days_found
 from experiments.run_directory import BLOCKS, COUNTERFACTUALS, MANIFEST, RESULTS, USER_DAYS, RunDirectory
 from experiments.serving import ServedArm, serve_arms
 from experiments.serving_results import join_freshness
+from experiments.shard_states import ShardStates
 from experiments.shown_pages import users_to_look_at
 from experiments.switchback import join_switched, period_of, schedule_of, switched_name
 from experiments.switchback_results import switchback_results
@@ -52,7 +53,7 @@ from simulator.engine import VisitCount
 from simulator.pools import Engine, Pool
 from simulator.protocols import Allocator
 from simulator.shards import PROCESSES, cut
-from simulator.state import State, join_states, take_state
+from simulator.state import State, take_state
 
 
 def phases_of(config: ExperimentConfig) -> Phases:
@@ -142,17 +143,17 @@ def _run(
             with clock.stage("serving"):
                 served = serve_arms(config, built.world, fitted, log, phases, pool, progress)
         with clock.stage("warm-up"):
-            warmups, state = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress, attempt)
+            warmups, states = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress, attempt)
         del log, fit, shards  # with many users every copy of what they did counts
         with clock.stage("arms"):
             tasks = largest_first(
                 task
                 for variant in variants
                 for task in arm_tasks(
-                    config, variant, shards_of[variant.name], built, fitted, served, arm_of_row, state, phases
+                    config, variant, shards_of[variant.name], built, fitted, served, arm_of_row, states, phases
                 )
             )
-            del state
+            del states
             if workers > 1:  # as for the history: compile once
                 for task in {
                     task.arm: task
@@ -272,11 +273,11 @@ def warm_up(
     pool: Pool,
     progress: Progress,
     attempt: Attempt,
-) -> tuple[list[WarmupResult], State]:
+) -> tuple[list[WarmupResult], ShardStates]:
     """Play the warm-up of every shard under the control policy.
 
     Returns:
-        What the shards left, without their states; and the state of all users on the experiment's first morning.
+        What the shards left, without their states; and these, on the experiment's first morning.
     """
     policy, hours = fitted[config.control_name], period_of(config)
     tasks = [
@@ -289,9 +290,9 @@ def warm_up(
     with progress.stage("warming up", max(days * len(tasks), 1)) as stage:
         found = days_found([task.piece for task in tasks], phases.warmup_start, stage)
         parts = pool.map(play_warmup, tasks, stage.advance, found)
-    state = join_states([part.state for part in parts])
-    nobody = take_state(state, np.zeros(0, np.int64))
-    return [replace(part, state=nobody) for part in parts], state
+    states = ShardStates(tuple(part.state for part in parts))
+    nobody = states.of(np.zeros(0, np.int64))
+    return [replace(part, state=nobody) for part in parts], states
 
 
 def cut_variant(
@@ -337,7 +338,7 @@ def arm_tasks(
     fitted: dict[str, RegisteredPolicy],
     served: dict[str, ServedArm],
     arm_of_row: npt.NDArray[np.str_],
-    state: State,
+    states: ShardStates,
     phases: Phases,
 ) -> list[ArmTask]:
     """What to play of a variant."""
@@ -369,7 +370,7 @@ def arm_tasks(
         tasks.append(
             ArmTask(
                 world=built.world.take(rows),
-                state=take_state(state, rows),
+                state=states.of(rows),
                 policy=policy,
                 allocator=allocator,
                 arm_of_row=arm_of_row[rows],
