@@ -24,7 +24,7 @@ import numpy as np
 
 from simulator.batches import Ints
 from simulator.pools import MOST_DEATHS, Counted, Pool, ResultT, Steps, TaskT, Tick, WorkerDiedError, checked_workers
-from simulator.shared_memory import Address, Message, Segment, UnreachableError, new_segment, reached, read, written
+from simulator.shared_memory import Address, Message, SharedMemory, UnreachableError, new_memory, reached, read, written
 
 MOST_USERS: Final = 50_000
 """Users of one shard at the most, which bounds the memory of a worker."""
@@ -76,16 +76,16 @@ def _call(message: Message, address: Address | None, place: int) -> Message:
         if _ticks is not None:
             _ticks.put((place, count))
 
-    with reached(address) as segment:
-        work, task = read(message, segment)
-        return written(work(task, Counted(say)), segment)
+    with reached(address) as memory:
+        work, task = read(message, memory)
+        return written(work(task, Counted(say)), memory)
 
 
 class _Sent(NamedTuple):
     """A task on its way, by its place among the others, and the memory that it and its answer go through."""
 
     place: int
-    segment: Segment | None
+    memory: SharedMemory | None
 
 
 class ShardPool:
@@ -174,15 +174,15 @@ class ShardPool:
                 for future in done:
                     sent = flying.pop(future)
                     try:
-                        answers[sent.place] = _answer(future, sent.segment)
+                        answers[sent.place] = _answer(future, sent.memory)
                     except UnreachableError:
                         self._reachable = False
                         waiting.append(sent.place)
                     except BrokenProcessPool:
                         broken = True
                     finally:
-                        if sent.segment is not None:
-                            sent.segment.close()
+                        if sent.memory is not None:
+                            sent.memory.close()
         if len(answers) == len(places):
             return answers, ""
         self._executor.shutdown(wait=True, cancel_futures=True)  # a broken one ends what is left of its processes
@@ -191,15 +191,15 @@ class ShardPool:
 
     def _send(self, work: Any, task: Any, place: int, flying: dict[Future[Message], _Sent]) -> None:
         assert self._executor is not None
-        segment = new_segment() if self._reachable else None
+        memory = new_memory() if self._reachable else None
         try:
-            message = written((work, task), segment)
-            future = self._executor.submit(_call, message, None if segment is None else segment.address, place)
+            message = written((work, task), memory)
+            future = self._executor.submit(_call, message, None if memory is None else memory.address, place)
         except BaseException:
-            if segment is not None:
-                segment.close()
+            if memory is not None:
+                memory.close()
             raise
-        flying[future] = _Sent(place, segment)
+        flying[future] = _Sent(place, memory)
 
     def _drain(self, steps: Steps) -> None:
         while not self._queue.empty():
@@ -241,7 +241,7 @@ class Processes:
 PROCESSES: Final = Processes()
 
 
-def _answer(future: Future[Message], segment: Segment | None) -> Callable[[], Any]:
+def _answer(future: Future[Message], memory: SharedMemory | None) -> Callable[[], Any]:
     """What gives a task's result or raises its error, once all tasks are done.
 
     Raises:
@@ -253,7 +253,7 @@ def _answer(future: Future[Message], segment: Segment | None) -> Callable[[], An
         raise error
     if error is not None:
         return partial(_raise, error)
-    result = read(future.result(), segment)
+    result = read(future.result(), memory)
     return lambda: result
 
 
@@ -264,8 +264,8 @@ def _raise(error: BaseException) -> NoReturn:
 def _give_up(flying: dict[Future[Message], _Sent]) -> None:
     for future, sent in flying.items():
         future.cancel()
-        if sent.segment is not None:
-            sent.segment.close()
+        if sent.memory is not None:
+            sent.memory.close()
 
 
 def _causes(codes: Sequence[int | None]) -> str:

@@ -1,6 +1,6 @@
 """Messages between the processes of one machine: what is large in them goes through shared memory, not through a pipe.
 
-A segment is memory without a name (``memfd_create``). The process that makes it owns it; another one finds it under
+Shared memory is memory without a name (``memfd_create``). The process that makes it owns it; another one finds it under
 ``/proc`` by the owner's number of the process and of the descriptor. So it is gone when nobody has it open, whoever was
 killed and how, and it is not bounded by what is mounted at ``/dev/shm``. Memory is written and read by system calls and
 never mapped: where there is no room the call says so, and no signal is sent. Who reads has arrays of its own, and gives
@@ -24,11 +24,11 @@ _MOST_AT_ONCE: Final = 1 << 30
 
 
 class UnreachableError(OSError):
-    """The owner's segment cannot be opened from this process, or is not there any more."""
+    """The owner's memory cannot be opened from this process, or is not there any more."""
 
 
 class Address(NamedTuple):
-    """Where other processes find a segment.
+    """Where other processes find a memory.
 
     Attributes:
         process, descriptor: the owner's.
@@ -45,7 +45,7 @@ class Message(NamedTuple):
     """What goes through the pipe.
 
     Attributes:
-        parcel: the thing, or what is left of it when its arrays are put aside; None where it lies in the segment too.
+        parcel: the thing, or what is left of it when its arrays are put aside; None where it lies in the memory too.
         start, length: where it lies there.
     """
 
@@ -54,7 +54,7 @@ class Message(NamedTuple):
     length: int = 0
 
 
-class Segment:
+class SharedMemory:
     """Memory that processes share, and that holds one message at a time.
 
     Args:
@@ -76,7 +76,7 @@ class Segment:
         Raises:
             OSError: there is no room.
         """
-        left = _memory(data)
+        left = _bytes_of(data)
         while left:
             count = os.pwrite(self._descriptor, left[:_MOST_AT_ONCE], start)
             left, start = left[count:], start + count
@@ -87,7 +87,7 @@ class Segment:
         Raises:
             EOFError: there are not so many.
         """
-        left = _memory(array)
+        left = _bytes_of(array)
         while left:
             count = os.preadv(self._descriptor, [left[:_MOST_AT_ONCE]], start)
             if count == 0:
@@ -118,16 +118,16 @@ class Segment:
         os.close(self._descriptor)
 
 
-def new_segment() -> Segment | None:
-    """A segment of this process, or None where the system gives none."""
+def new_memory() -> SharedMemory | None:
+    """Shared memory of this process, or None where the system gives none."""
     with contextlib.suppress(AttributeError, OSError):  # another system than Linux; descriptors are used up
-        return Segment(os.memfd_create("messages"))
+        return SharedMemory(os.memfd_create("messages"))
     return None
 
 
 @contextlib.contextmanager
-def reached(address: Address | None) -> Iterator[Segment | None]:
-    """Another process's segment, while it is needed; None for None.
+def reached(address: Address | None) -> Iterator[SharedMemory | None]:
+    """Another process's memory, while it is needed; None for None.
 
     Raises:
         UnreachableError: it cannot be opened.
@@ -140,18 +140,18 @@ def reached(address: Address | None) -> Iterator[Segment | None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise UnreachableError(error.errno, error.strerror, path) from None
-    segment = Segment(descriptor)
+    memory = SharedMemory(descriptor)
     try:
-        if segment.address[2:] != address[2:]:
+        if memory.address[2:] != address[2:]:
             raise UnreachableError(None, "another file by now", path)
-        yield segment
+        yield memory
     finally:
-        segment.close()
+        memory.close()
 
 
-def written(thing: Any, segment: Segment | None) -> Message:
-    """A message with a thing. What is large lies in the segment, if there is one and it has room."""
-    if segment is None:
+def written(thing: Any, memory: SharedMemory | None) -> Message:
+    """A message with a thing. What is large lies in the memory, if there is one and it has room."""
+    if memory is None:
         return Message(packed(thing))
     aside: list[tuple[int, Array]] = []
     end = 0
@@ -165,32 +165,32 @@ def written(thing: Any, segment: Segment | None) -> Message:
     parcel = packed(thing, put=put)
     try:
         for start, array in aside:
-            segment.write(start, array)
+            memory.write(start, array)
         if len(parcel) < WORTHWHILE:
             return Message(parcel)
-        segment.write(end, parcel)
+        memory.write(end, parcel)
     except OSError:
-        segment.clear()
+        memory.clear()
         return Message(packed(thing))
     return Message(None, end, len(parcel))
 
 
-def read(message: Message, segment: Segment | None) -> Any:
-    """The thing of a message, its arrays writable and its own; the memory of the segment is given back.
+def read(message: Message, memory: SharedMemory | None) -> Any:
+    """The thing of a message, its arrays writable and its own; the shared memory is given back.
 
     Args:
         message: of ``written``.
-        segment: the one that it was written to.
+        memory: the one that it was written to.
     """
-    if segment is None:
+    if memory is None:
         assert message.parcel is not None
         return unpacked(message.parcel)
-    parcel = segment.read(message.start, message.length) if message.parcel is None else message.parcel
-    thing = unpacked(parcel, fill=segment.fill)
-    segment.clear()
+    parcel = memory.read(message.start, message.length) if message.parcel is None else message.parcel
+    thing = unpacked(parcel, fill=memory.fill)
+    memory.clear()
     return thing
 
 
-def _memory(data: "bytes | Array") -> memoryview:
+def _bytes_of(data: "bytes | Array") -> memoryview:
     """The bytes of an array in C or Fortran order, whatever its type: numpy hands out no buffer of dates."""
     return memoryview(data) if isinstance(data, bytes) else data.ravel(order="K").view(np.uint8).data

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from simulator.sending import WORTHWHILE
 from simulator.shards import shard_pool
-from simulator.shared_memory import Segment, UnreachableError, new_segment, reached, read, written
+from simulator.shared_memory import SharedMemory, UnreachableError, new_memory, reached, read, written
 
 Array = npt.NDArray[Any]
 
@@ -89,14 +89,14 @@ def assert_alike(one: Any, other: Any) -> None:
         assert one == other
 
 
-def size(segment: Segment) -> int:
-    """Bytes that a segment takes."""
-    with reached(segment.address) as again:
+def size(memory: SharedMemory) -> int:
+    """Bytes that a memory takes."""
+    with reached(memory.address) as again:
         assert again is not None
         return os.fstat(again._descriptor).st_size
 
 
-def open_segments() -> list[str]:
+def open_memories() -> list[str]:
     """Memory without a name that this process has open."""
     found = []
     for descriptor in Path("/proc/self/fd").iterdir():
@@ -108,9 +108,9 @@ def open_segments() -> list[str]:
 
 
 @pytest.fixture
-def segment() -> Iterator[Segment]:
-    """A segment of this process."""
-    found = new_segment()
+def memory() -> Iterator[SharedMemory]:
+    """Shared memory of this process."""
+    found = new_memory()
     assert found is not None
     yield found
     found.close()
@@ -132,10 +132,10 @@ def named() -> set[str]:
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Whatever a test does, no segment stays open and none has got a name."""
-    before, opened = named(), len(open_segments())
+    """Whatever a test does, no memory stays open and none has got a name."""
+    before, opened = named(), len(open_memories())
     yield
-    assert len(open_segments()) == opened
+    assert len(open_memories()) == opened
     assert named() <= before
 
 
@@ -143,43 +143,43 @@ def nothing_left() -> Iterator[None]:
 @settings(deadline=None)
 def test_anything_arrives_as_it_was_sent(thing: Any) -> None:
     """Whatever is nested in whatever: what is read is what pickle alone would give, and the memory is free again."""
-    segment = new_segment()
-    assert segment is not None
+    memory = new_memory()
+    assert memory is not None
     try:
-        message = written(thing, segment)
-        found = read(message, segment)
+        message = written(thing, memory)
+        found = read(message, memory)
         assert_alike(pickle.loads(pickle.dumps(thing, 4)), found)  # noqa: S301  our own bytes
         assert len(pickle.dumps(message)) < 2 * WORTHWHILE
-        assert size(segment) == 0
+        assert size(memory) == 0
         assert_alike(found, read(written(thing, None), None))
     finally:
-        segment.close()
+        memory.close()
 
 
-def test_what_is_read_is_ones_own(segment: Segment) -> None:
+def test_what_is_read_is_ones_own(memory: SharedMemory) -> None:
     """Neither the sender nor a second reading sees what is written to an array that arrived."""
     sent = np.arange(WORTHWHILE, dtype=np.float64)
-    found = read(written([sent], segment), segment)[0]
+    found = read(written([sent], memory), memory)[0]
     found[:] = 0.0
-    again = read(written([sent], segment), segment)[0]
+    again = read(written([sent], memory), memory)[0]
     assert np.array_equal(sent, np.arange(WORTHWHILE))
     assert np.array_equal(again, sent)
 
 
-def test_an_array_held_twice_is_written_once(segment: Segment) -> None:
+def test_an_array_held_twice_is_written_once(memory: SharedMemory) -> None:
     """An array that stands in two places lies in memory once, and is one array again."""
     array = np.ones(WORTHWHILE)
-    message = written((array, Holder(array)), segment)
-    assert size(segment) == array.nbytes
-    one, other = read(message, segment)
+    message = written((array, Holder(array)), memory)
+    assert size(memory) == array.nbytes
+    one, other = read(message, memory)
     assert one is other.part
 
 
 def test_a_segment_is_not_taken_for_the_file_that_has_its_number(tmp_path: Path) -> None:
     """Where the owner has closed it and opened a file under the same number, the file is neither read nor changed."""
-    segment = new_segment()
-    assert segment is not None
-    address = segment.address
+    memory = new_memory()
+    assert memory is not None
+    address = memory.address
     file = tmp_path / "results"
     file.write_text("kept")
     copy = os.open(file, os.O_RDWR)
@@ -188,29 +188,29 @@ def test_a_segment_is_not_taken_for_the_file_that_has_its_number(tmp_path: Path)
         pass
     assert file.read_text() == "kept"
     os.close(copy)
-    segment.close()
+    memory.close()
     with pytest.raises(UnreachableError, match="No such file"), reached(address):
         pass
 
 
 @pytest.mark.usefixtures("little_room")
-def test_without_room_everything_stands_in_the_message(segment: Segment) -> None:
+def test_without_room_everything_stands_in_the_message(memory: SharedMemory) -> None:
     """Where memory is refused in the middle of an array, it is given back, and the message holds all."""
     things = [np.arange(LIMIT // 16), np.arange(LIMIT)]
-    message = written(things, segment)
+    message = written(things, memory)
     assert message.parcel is not None
     assert len(message.parcel) > 8 * LIMIT
-    assert size(segment) == 0
-    assert_alike(things, read(message, segment))
+    assert size(memory) == 0
+    assert_alike(things, read(message, memory))
 
 
-def test_a_message_cut_off_is_an_error(segment: Segment) -> None:
-    """A segment that holds less than its message says is noticed, and nothing is made up."""
-    messages = [written(thing, segment) for thing in ([np.ones(WORTHWHILE)], b"x" * WORTHWHILE)]
-    segment.clear()
+def test_a_message_cut_off_is_an_error(memory: SharedMemory) -> None:
+    """Shared memory that holds less than its message says is noticed, and nothing is made up."""
+    messages = [written(thing, memory) for thing in ([np.ones(WORTHWHILE)], b"x" * WORTHWHILE)]
+    memory.clear()
     for message in messages:
         with pytest.raises(EOFError, match="too early"):
-            read(message, segment)
+            read(message, memory)
 
 
 def doubled(tasks: ModuleType, count: int = 5) -> list[Array]:
@@ -239,20 +239,20 @@ def test_a_pool_without_descriptors_uses_the_pipe(tasks: ModuleType, monkeypatch
         raise OSError(errno.EMFILE, name)
 
     monkeypatch.setattr(os, "memfd_create", refused)
-    assert new_segment() is None
+    assert new_memory() is None
     doubled(tasks)
 
 
 def test_workers_that_reach_no_segment_are_sent_everything(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where others may not look into this process, tasks are sent again through the pipe, and later ones at once."""
-    true, asked = Segment.address.fget, []
+    true, asked = SharedMemory.address.fget, []
     assert true is not None
 
-    def wrong(self: Segment) -> Any:
+    def wrong(self: SharedMemory) -> Any:
         asked.append(1)
         return true(self)._replace(inode=0)
 
-    monkeypatch.setattr(Segment, "address", property(wrong))
+    monkeypatch.setattr(SharedMemory, "address", property(wrong))
     doubled(tasks, 9)
     assert 1 <= len(asked) <= 3
 
@@ -263,7 +263,7 @@ def test_few_segments_are_open_at_a_time(tasks: ModuleType) -> None:
 
     def look() -> None:
         nonlocal most
-        most = max(most, len(open_segments()))
+        most = max(most, len(open_memories()))
 
     with shard_pool(2) as pool:
         pool.map(tasks.double, list(range(20)), look)
@@ -277,7 +277,7 @@ def test_errors_and_interrupts_leave_no_segment(tasks: ModuleType) -> None:
             pool.map(tasks.refuse, [0, 1, 2], lambda: None)
         with pytest.raises(AttributeError, match="<lambda>"):
             pool.map(tasks.double, [1, lambda: None], lambda: None)  # type: ignore[list-item]
-        assert open_segments() == []
+        assert open_memories() == []
         assert pool.map(tasks.double, [4], lambda: None) == [8]
 
     def interrupted() -> None:
@@ -286,14 +286,14 @@ def test_errors_and_interrupts_leave_no_segment(tasks: ModuleType) -> None:
     with shard_pool(2) as pool:
         with pytest.raises(KeyboardInterrupt):
             pool.map(tasks.double, list(range(6)), interrupted)
-        assert open_segments() == []
+        assert open_memories() == []
 
 
 def test_a_killed_worker_leaves_no_segment(tasks: ModuleType, tmp_path: Path) -> None:
-    """A task whose worker was killed with a segment open is sent again, whole, and its memory is gone."""
+    """A task whose worker was killed with a memory open is sent again, whole, and its memory is gone."""
     work = [(str(tmp_path), number, np.full(LIMIT, number)) for number in range(4)]
     with shard_pool(2) as pool:
         found = pool.map(tasks.die_holding, work, lambda: None)
-        assert open_segments() == []
+        assert open_memories() == []
     assert [int(array.sum()) for array in found] == [number * LIMIT for number in range(4)]
     assert (tmp_path / "died").exists()
