@@ -15,7 +15,7 @@ from experiments.fitting import fit_policies
 from experiments.history import play_history_of_all
 from experiments.playing import WarmupTask, play_arm, play_warmup
 from experiments.progress import Progress
-from experiments.runner import arm_tasks, assigned_arms, largest_first, phases_of, variants_of, world_of
+from experiments.runner import arm_tasks, assigned_arms, largest_first, modules_of, phases_of, variants_of, world_of
 from experiments.serving import serve_arms
 from experiments.shard_states import ShardStates
 from experiments.worlds import BuiltWorld
@@ -38,7 +38,7 @@ def record_traffic(
         DatasetError: a world's log cannot be used.
         WorkerDiedError: workers died again and again.
     """
-    with engine.pool(workers) as pool:
+    with engine.pool(workers, modules_of(config)) as pool:
         with progress.stage("building the world", 1) as stage:
             built = world_of(config)
             stage.advance()
