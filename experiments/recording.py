@@ -15,13 +15,13 @@ from experiments.fitting import fit_policies
 from experiments.history import play_history_of_all
 from experiments.playing import WarmupTask, play_arm, play_warmup
 from experiments.progress import Progress
-from experiments.runner import arm_tasks, assigned_arms, largest_first, phases_of, variants_of, world_of
+from experiments.runner import arm_tasks, assigned_arms, largest_first, modules_of, phases_of, variants_of, world_of
 from experiments.serving import serve_arms
+from experiments.shard_states import ShardStates
 from experiments.worlds import BuiltWorld
 from simulator.batches import Ints
 from simulator.pools import Engine, Pool
 from simulator.shards import PROCESSES, cut
-from simulator.state import join_states
 from simulator.tables import join_logs
 from simulator.traffic import trace_of
 
@@ -38,7 +38,7 @@ def record_traffic(
         DatasetError: a world's log cannot be used.
         WorkerDiedError: workers died again and again.
     """
-    with engine.pool(workers) as pool:
+    with engine.pool(workers, modules_of(config)) as pool:
         with progress.stage("building the world", 1) as stage:
             built = world_of(config)
             stage.advance()
@@ -77,14 +77,14 @@ def _play_all(config: ExperimentConfig, built: BuiltWorld, pool: Pool, progress:
     ]
     with progress.stage("warming up", max(config.horizon.warmup_days * len(before), 1)) as stage:
         warmups = pool.map(play_warmup, before, stage.advance)
-    state = join_states([warmup.state for warmup in warmups])
+    states = ShardStates(tuple(warmup.state for warmup in warmups))
     tasks = []
     for variant in variants_of(config.model_copy(update={"frontier": None})):
         rows = built.rows[arm_of_row == variant.arm]
         together = learns_across_users(variant.allocation)
         shards = [rows] if together else [rows[part] for part in cut(len(rows), pool.workers)]
         kept_nowhere = [(shard, None) for shard in shards]
-        tasks += arm_tasks(config, variant, kept_nowhere, built, fitted, served, arm_of_row, state, phases)
+        tasks += arm_tasks(config, variant, kept_nowhere, built, fitted, served, arm_of_row, states, phases)
     with progress.stage("playing the arms", (phases.follow_up_end - phases.experiment_start) * len(tasks)) as stage:
         watched = [replace(task, watch=True) for task in largest_first(tasks)]
         arms = pool.map(play_arm, watched, stage.advance)

@@ -22,7 +22,7 @@ from experiments.assignment_config import ByCityHours
 from experiments.config import Arm, ExperimentConfig, config_hash
 from experiments.fitting import fit_policies, make_policy
 from experiments.groundwork import Groundwork
-from experiments.history import play_or_read_history
+from experiments.history import LOGGER, play_or_read_history
 from experiments.pieces import Piece
 from experiments.playing import (
     ArmResult,
@@ -40,6 +40,7 @@ from experiments.resuming import Attempt, begin_or_go_on, days_found
 from experiments.run_directory import BLOCKS, COUNTERFACTUALS, MANIFEST, RESULTS, USER_DAYS, RunDirectory
 from experiments.serving import ServedArm, serve_arms
 from experiments.serving_results import join_freshness
+from experiments.shard_states import ShardStates
 from experiments.shown_pages import users_to_look_at
 from experiments.switchback import join_switched, period_of, schedule_of, switched_name
 from experiments.switchback_results import switchback_results
@@ -52,7 +53,7 @@ from simulator.engine import VisitCount
 from simulator.pools import Engine, Pool
 from simulator.protocols import Allocator
 from simulator.shards import PROCESSES, cut
-from simulator.state import State, join_states, take_state
+from simulator.state import State, take_state
 
 
 def phases_of(config: ExperimentConfig) -> Phases:
@@ -118,7 +119,7 @@ def _run(
     clock = Stopwatch()
     phases = phases_of(config)
     directory = attempt.directory
-    with engine.pool(workers) as pool:
+    with engine.pool(workers, modules_of(config)) as pool:
         with clock.stage("world"), progress.stage("building the world", 1) as stage:
             built = ground.world(config, lambda: world_of(config))
             stage.advance()
@@ -142,17 +143,17 @@ def _run(
             with clock.stage("serving"):
                 served = serve_arms(config, built.world, fitted, log, phases, pool, progress)
         with clock.stage("warm-up"):
-            warmups, state = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress, attempt)
+            warmups, states = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress, attempt)
         del log, fit, shards  # with many users every copy of what they did counts
         with clock.stage("arms"):
             tasks = largest_first(
                 task
                 for variant in variants
                 for task in arm_tasks(
-                    config, variant, shards_of[variant.name], built, fitted, served, arm_of_row, state, phases
+                    config, variant, shards_of[variant.name], built, fitted, served, arm_of_row, states, phases
                 )
             )
-            del state
+            del states
             if workers > 1:  # as for the history: compile once
                 for task in {
                     task.arm: task
@@ -220,6 +221,12 @@ class Variant:
     turn: int | None = None
 
 
+def modules_of(config: ExperimentConfig) -> list[str]:
+    """Where other processes find what they play."""
+    policies = dict.fromkeys([LOGGER, *(arm.policy for arm in config.arms.values())])
+    return [play_arm.__module__, *(policy_class(name).__module__ for name in policies)]
+
+
 def assigned_arms(config: ExperimentConfig, built: BuiltWorld) -> npt.NDArray[np.str_]:
     """The arm of each user, by row: drawn for the user, or for the user's city; empty where users meet all arms."""
     shares = {name: arm.share for name, arm in config.arms.items()}
@@ -266,11 +273,11 @@ def warm_up(
     pool: Pool,
     progress: Progress,
     attempt: Attempt,
-) -> tuple[list[WarmupResult], State]:
+) -> tuple[list[WarmupResult], ShardStates]:
     """Play the warm-up of every shard under the control policy.
 
     Returns:
-        What the shards left, without their states; and the state of all users on the experiment's first morning.
+        What the shards left, without their states; and these, on the experiment's first morning.
     """
     policy, hours = fitted[config.control_name], period_of(config)
     tasks = [
@@ -283,9 +290,9 @@ def warm_up(
     with progress.stage("warming up", max(days * len(tasks), 1)) as stage:
         found = days_found([task.piece for task in tasks], phases.warmup_start, stage)
         parts = pool.map(play_warmup, tasks, stage.advance, found)
-    state = join_states([part.state for part in parts])
-    nobody = take_state(state, np.zeros(0, np.int64))
-    return [replace(part, state=nobody) for part in parts], state
+    states = ShardStates(tuple(part.state for part in parts))
+    nobody = states.of(np.zeros(0, np.int64))
+    return [replace(part, state=nobody) for part in parts], states
 
 
 def cut_variant(
@@ -331,7 +338,7 @@ def arm_tasks(
     fitted: dict[str, RegisteredPolicy],
     served: dict[str, ServedArm],
     arm_of_row: npt.NDArray[np.str_],
-    state: State,
+    states: ShardStates,
     phases: Phases,
 ) -> list[ArmTask]:
     """What to play of a variant."""
@@ -363,7 +370,7 @@ def arm_tasks(
         tasks.append(
             ArmTask(
                 world=built.world.take(rows),
-                state=take_state(state, rows),
+                state=states.of(rows),
                 policy=policy,
                 allocator=allocator,
                 arm_of_row=arm_of_row[rows],

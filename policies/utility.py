@@ -9,10 +9,10 @@ It knows nothing of the weather, the calendar or trends.
 from typing import Annotated, ClassVar
 
 import numpy as np
-import statsmodels.api as sm
 from implicit.als import AlternatingLeastSquares
 from pydantic import Field
 from scipy.sparse import csr_matrix
+from statsmodels.discrete.discrete_model import Logit
 from threadpoolctl import threadpool_limits
 
 from policies.examples import Examples, draw_examples, halves
@@ -150,7 +150,7 @@ def fit_blend(features: Floats, examples: Examples) -> Floats:
     with threadpool_limits(1, "blas"):
         design = np.vstack([columns[:, used], np.eye(int(used.sum()))])
         answers = np.concatenate([examples.clicked, np.full(int(used.sum()), 0.5)])
-        model = sm.Logit(answers, design)
+        model = Logit(answers, design)
         found = np.zeros(columns.shape[1])
         found[used] = model.fit(method="newton", maxiter=35, disp=0, skip_hessian=True).params
     weight[:-1], weight[-1] = found[: features.shape[1]], found[-1]

@@ -75,8 +75,12 @@ class Engine(Protocol):
         """See the class."""
         ...
 
-    def pool(self, workers: int) -> AbstractContextManager[Pool]:
+    def pool(self, workers: int, modules: Sequence[str] = ()) -> AbstractContextManager[Pool]:
         """A pool of so many workers, which is closed whatever happens.
+
+        Args:
+            workers: how many.
+            modules: what tasks will need, in case workers can load it before there are any; nothing else hangs on it.
 
         Raises:
             ValueError: workers are fewer than 1.

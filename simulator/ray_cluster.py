@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,8 +42,8 @@ class RayCluster:
         """Processors of all machines of the cluster."""
         return processors()
 
-    def pool(self, workers: int) -> AbstractContextManager[Pool]:
-        """See ``Engine``."""
+    def pool(self, workers: int, modules: Sequence[str] = ()) -> AbstractContextManager[Pool]:
+        """See ``Engine``; its processes are Ray's own, and load what they need with their first task."""
         return self._pool(workers)
 
     @contextmanager

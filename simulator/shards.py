@@ -1,27 +1,30 @@
 """The same run on one core or on several: users are cut into shards, and processes play shards side by side.
 
 A shard's outcome depends on its users alone, so how many shards there are, who plays them and how often it was tried
-changes nothing. What is sent to another process is the shard's part of the world and its guests; nothing is read back
-from the parent.
+changes nothing. What is sent to another process is the shard's part of the world and its guests, through memory that
+both have open (``shared_memory``); nothing is read back from the parent.
 """
 
+import importlib
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.queues
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
 
 from simulator.batches import Ints
 from simulator.pools import MOST_DEATHS, Counted, Pool, ResultT, Steps, TaskT, Tick, WorkerDiedError, checked_workers
+from simulator.shared_memory import Address, Message, SharedMemory, UnreachableError, new_memory, reached, read, written
 
 MOST_USERS: Final = 50_000
 """Users of one shard at the most, which bounds the memory of a worker."""
@@ -41,12 +44,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker(ticks: "multiprocessing.queues.SimpleQueue[tuple[int, int]]", threads: int) -> None:
+def _start_worker(
+    ticks: "multiprocessing.queues.SimpleQueue[tuple[int, int]]", threads: int, modules: Sequence[str]
+) -> None:
     global _ticks
     _ticks = ticks
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch is loaded, which comes later
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    for module in modules:
+        with suppress(ImportError):  # a task that needs it says so better
+            importlib.import_module(module)
+
+
+def _ready() -> None:
+    """The first task of a process, because it is started when there is one and nobody idle."""
 
 
 def _end_with_parent() -> None:
@@ -57,12 +69,23 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _call(work: Callable[[Any, Tick], Any], task: Any, place: int) -> Any:
+def _call(message: Message, address: Address | None, place: int) -> Message:
+    """Work on a task; its result lies where the task lay."""
+
     def say(count: int) -> None:
         if _ticks is not None:
             _ticks.put((place, count))
 
-    return work(task, Counted(say))
+    with reached(address) as memory:
+        work, task = read(message, memory)
+        return written(work(task, Counted(say)), memory)
+
+
+class _Sent(NamedTuple):
+    """A task on its way, by its place among the others, and the memory that it and its answer go through."""
+
+    place: int
+    memory: SharedMemory | None
 
 
 class ShardPool:
@@ -70,10 +93,13 @@ class ShardPool:
 
     Args:
         workers: processes; 1 means none but this one.
+        modules: what processes load when they start, which is now, and not with the first task.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, modules: Sequence[str] = ()) -> None:
         self.workers = checked_workers(workers)
+        self._modules = tuple(modules)
+        self._reachable = True
         self._executor: ProcessPoolExecutor | None = None
         if workers > 1:
             self._start()
@@ -83,7 +109,10 @@ class ShardPool:
         context = multiprocessing.get_context("spawn")
         self._queue = context.SimpleQueue()
         threads = max(1, cores() // self.workers)
-        self._executor = ProcessPoolExecutor(self.workers, context, _start_worker, (self._queue, threads))
+        start = (self._queue, threads, self._modules)
+        self._executor = ProcessPoolExecutor(self.workers, context, _start_worker, start)
+        for _ in range(self.workers):
+            self._executor.submit(_ready)
 
     def map(
         self,
@@ -100,7 +129,7 @@ class ShardPool:
         steps = Steps([0] * len(tasks) if already is None else already, tick)
         if self._executor is None:
             return [work(task, Counted(partial(steps.reached, place))) for place, task in enumerate(tasks)]
-        answers: dict[int, Future[ResultT]] = {}
+        answers: dict[int, Callable[[], ResultT]] = {}
         deaths = 0
         while len(answers) < len(tasks):
             left = [place for place in range(len(tasks)) if place not in answers]
@@ -114,29 +143,63 @@ class ShardPool:
                     f"worker processes ended without an answer, {deaths} times in a row ({causes}); if memory was "
                     "short, go on with fewer --workers"
                 )
-        return [answers[place].result() for place in range(len(tasks))]
+        return [answers[place]() for place in range(len(tasks))]
 
     def _attempt(
         self, work: Callable[[TaskT, Tick], ResultT], tasks: Sequence[TaskT], places: Sequence[int], steps: Steps
-    ) -> tuple[dict[int, "Future[ResultT]"], str]:
-        """Answers to some tasks, errors among them, by place; those missing went with workers that died, and how."""
+    ) -> tuple[dict[int, Callable[[], ResultT]], str]:
+        """Answers to some tasks, errors among them, by place; those missing went with workers that died, and how.
+
+        One task more than there are workers is on its way, so that none waits for the next.
+        """
         assert self._executor is not None
-        futures: dict[Future[ResultT], int] = {}
+        answers: dict[int, Callable[[], ResultT]] = {}
+        waiting = deque(places)
+        flying: dict[Future[Message], _Sent] = {}
         processes: dict[int, Any] = {}
-        with suppress(BrokenProcessPool):  # it may break before everything is handed in
-            for place in places:
-                futures[self._executor.submit(_call, work, tasks[place], place)] = place
-                processes |= self._executor._processes or {}
-        pending = set(futures)
-        while pending:
-            _, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            self._drain(steps)
-        answers = {place: f for f, place in futures.items() if not isinstance(f.exception(), BrokenProcessPool)}
+        broken = False
+        with ExitStack() as undone:
+            undone.callback(_give_up, flying)
+            while flying or (waiting and not broken):
+                while waiting and not broken and len(flying) <= self.workers:
+                    try:
+                        self._send(work, tasks[waiting[0]], waiting[0], flying)
+                    except BrokenProcessPool:
+                        broken = True
+                    else:
+                        waiting.popleft()
+                    processes |= self._executor._processes or {}
+                done, _ = wait(flying, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                self._drain(steps)
+                for future in done:
+                    sent = flying.pop(future)
+                    try:
+                        answers[sent.place] = _answer(future, sent.memory)
+                    except UnreachableError:
+                        self._reachable = False
+                        waiting.append(sent.place)
+                    except BrokenProcessPool:
+                        broken = True
+                    finally:
+                        if sent.memory is not None:
+                            sent.memory.close()
         if len(answers) == len(places):
             return answers, ""
         self._executor.shutdown(wait=True, cancel_futures=True)  # a broken one ends what is left of its processes
         self._start()
         return answers, _causes([process.exitcode for process in processes.values()])
+
+    def _send(self, work: Any, task: Any, place: int, flying: dict[Future[Message], _Sent]) -> None:
+        assert self._executor is not None
+        memory = new_memory() if self._reachable else None
+        try:
+            message = written((work, task), memory)
+            future = self._executor.submit(_call, message, None if memory is None else memory.address, place)
+        except BaseException:
+            if memory is not None:
+                memory.close()
+            raise
+        flying[future] = _Sent(place, memory)
 
     def _drain(self, steps: Steps) -> None:
         while not self._queue.empty():
@@ -151,9 +214,9 @@ class ShardPool:
 
 
 @contextmanager
-def shard_pool(workers: int) -> Iterator[ShardPool]:
+def shard_pool(workers: int, modules: Sequence[str] = ()) -> Iterator[ShardPool]:
     """A pool that is closed whatever happens."""
-    pool = ShardPool(workers)
+    pool = ShardPool(workers, modules)
     try:
         yield pool
     finally:
@@ -170,12 +233,39 @@ class Processes:
         """Processors that this process may use."""
         return cores()
 
-    def pool(self, workers: int) -> AbstractContextManager[Pool]:
+    def pool(self, workers: int, modules: Sequence[str] = ()) -> AbstractContextManager[Pool]:
         """See ``Engine``; one worker is this process."""
-        return shard_pool(workers)
+        return shard_pool(workers, modules)
 
 
 PROCESSES: Final = Processes()
+
+
+def _answer(future: Future[Message], memory: SharedMemory | None) -> Callable[[], Any]:
+    """What gives a task's result or raises its error, once all tasks are done.
+
+    Raises:
+        BrokenProcessPool: its worker died.
+        UnreachableError: the worker did not get the task.
+    """
+    error = future.exception()
+    if isinstance(error, BrokenProcessPool | UnreachableError):
+        raise error
+    if error is not None:
+        return partial(_raise, error)
+    result = read(future.result(), memory)
+    return lambda: result
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
+
+
+def _give_up(flying: dict[Future[Message], _Sent]) -> None:
+    for future, sent in flying.items():
+        future.cancel()
+        if sent.memory is not None:
+            sent.memory.close()
 
 
 def _causes(codes: Sequence[int | None]) -> str:

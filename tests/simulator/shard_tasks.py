@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +51,24 @@ def die_once(task: tuple[str, int], tick: Tick) -> int:
     return 10 * number
 
 
+def die_holding(task: tuple[str, int, npt.NDArray[Any]], tick: Tick) -> npt.NDArray[Any]:
+    """The first process that has the second task in hand is killed; the others give back what they got."""
+    folder, number, held = task
+    died = Path(folder, "died")
+    if number == 1 and not died.exists():
+        died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return held
+
+
+def loaded(task: str, tick: Tick) -> bool:
+    """Whether a module is there."""
+    return task in sys.modules
+
+
 def outlive(task: Any, tick: Tick) -> None:
-    """Takes longer than any test."""
+    """Takes longer than any test, after a first step."""
+    tick()
     time.sleep(600)
 
 

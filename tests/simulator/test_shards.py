@@ -55,6 +55,16 @@ def test_workers_share_the_cores(tasks: ModuleType, monkeypatch: pytest.MonkeyPa
         assert told.map(tasks.threads, [0], lambda: None) == ["7"]
 
 
+def test_processes_start_with_the_pool(tasks: ModuleType) -> None:
+    """All of them are there before the first task, with what they were told to load; what is missing is no matter."""
+    with shard_pool(3, ["colorsys", "there.is.no.such.module"]) as pool:
+        assert pool._executor is not None
+        assert len(pool._executor._processes) == 3
+        assert pool.map(tasks.loaded, ["colorsys"] * 3, lambda: None) == [True] * 3
+    with shard_pool(2) as untold:
+        assert untold.map(tasks.loaded, ["colorsys"], lambda: None) == [False]
+
+
 @pytest.mark.usefixtures("tasks")
 def test_shards_played_elsewhere_are_the_same_bytes(world: World) -> None:
     """The world's shards, played by other processes, are the world played whole by this one."""
@@ -71,15 +81,15 @@ def test_shards_played_elsewhere_are_the_same_bytes(world: World) -> None:
 def test_workers_end_with_their_parent(tasks: ModuleType) -> None:
     """When the process that started them is killed, workers in the midst of a task end too."""
     code = (
-        "import os, threading\n"
+        "import numpy as np\n"
         "from shard_tasks import outlive\n"
         "from simulator.shards import shard_pool\n"
+        "begun = []\n"
         "def tell():\n"
-        "    while len(pool._executor._processes) < 2: pass\n"
-        "    print(*pool._executor._processes, flush=True)\n"
+        "    begun.append(1)\n"
+        "    if len(begun) == 2: print(*pool._executor._processes, flush=True)\n"
         "with shard_pool(2) as pool:\n"
-        "    threading.Thread(target=tell).start()\n"
-        "    pool.map(outlive, [0, 1], lambda: None)\n"
+        "    pool.map(outlive, [np.ones(1 << 20)] * 2, tell)\n"
     )
     path = os.pathsep.join([str(Path(str(tasks.__file__)).parent), str(Path(__file__).parents[2])])
     parent = subprocess.Popen(  # noqa: S603  the project's own interpreter and code
@@ -88,6 +98,8 @@ def test_workers_end_with_their_parent(tasks: ModuleType) -> None:
     assert parent.stdout is not None
     workers = [Path("/proc", number) for number in parent.stdout.readline().split()]
     assert len(workers) == 2
+    shared = [path.readlink() for worker in workers for path in (worker / "fd").iterdir()]
+    assert sum("memfd:" in str(memory) for memory in shared) == 2
     parent.kill()
     parent.wait()
     parent.stdout.close()
