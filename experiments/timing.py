@@ -7,6 +7,7 @@ an accelerator begins with ``projected_``.
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from experiments.progress import Progress
 from experiments.provenance import Stopwatch, manifest
 from experiments.run_directory import MANIFEST, TIMING, RunDirectory
 from experiments.timing_card import FITTED, check_fit, check_on_card, measure_on_card, open_card, with_fit
-from experiments.timing_config import LengthsPlan, TimingConfig
-from experiments.timing_plans import make_plans, stated_plan
+from experiments.timing_config import LengthsPlan, Serving, TimingConfig
+from experiments.timing_plans import RowPlan, make_plans, stated_plan
 from experiments.timing_processor import load_for_processor, measure_on_processor
-from experiments.timing_projection import against_paper, check_serving, project
+from experiments.timing_projection import against_paper, check_promise, check_serving, project
 from policies.language.gpu.cards import Card
 from policies.language.model import Language
 from simulator.serving.transformer import ModelShape, model_shape
@@ -48,28 +49,34 @@ def run_timing(config: TimingConfig, directory: RunDirectory, progress: Progress
     language = _refused_early(config, card)
     with clock.stage("plans"):
         plans = make_plans(config, progress)
-    if config.serving is not None:
-        check_serving(config.serving, plans)
+    serving = config.serving
+    projected: list[dict[str, Any]] = []
+    paper = None
+    fitted = card.sheet.name if serving is not None and serving.fit and card is not None and card.sheet else None
+    if serving is not None:
+        with clock.stage("modelling"):  # before measuring, so that a promise that no cluster keeps costs no minutes
+            check_serving(serving, plans)
+            known = [name for name in serving.hardware if name != fitted]
+            projected = project(serving, known, plans, config.seed, progress)
+            if fitted is not None:
+                check_promise(serving, fitted, plans, config.seed, progress)
+            else:
+                paper = _against_paper(config, serving, plans, projected, progress)
     measured = None
     with clock.stage("measuring"):
         if config.measure is not None and card is not None:
-            prices = config.serving.price if config.serving else {}
+            prices = serving.price if serving is not None else {}
             measured = measure_on_card(config.measure, card, plans, prices, config.seed, progress)
         elif config.measure is not None and language is not None:
             measured = measure_on_processor(config.measure, language, plans, config.seed, progress)
-    projected: list[dict[str, Any]] = []
-    paper = None
-    if config.serving is not None:
+    if serving is not None and fitted is not None and measured is not None:
         with clock.stage("modelling"):
-            serving = with_fit(config.serving, measured) if config.serving.fit and measured else config.serving
-            projected = project(serving, plans, config.seed, progress)
-            if serving is not config.serving and measured is not None:
-                for row in projected:
-                    if row["hardware"] == measured["fit"]["card"]:
-                        row["step_time_source"] = FITTED
-            if config.paper is not None:
-                rows = plans[config.paper.plan]
-                paper = against_paper(serving, config.paper, rows, projected, config.seed, progress)
+            by_fit = with_fit(serving, measured)
+            own = project(by_fit, [fitted], plans, config.seed, progress)
+            if by_fit is not serving:
+                own = [row | {"step_time_source": FITTED} for row in own]
+            projected = sorted([*projected, *own], key=lambda row: serving.hardware.index(row["hardware"]))
+            paper = _against_paper(config, by_fit, plans, projected, progress)
     hashed = resolved_hash(config.resolved)
     where = manifest(hashed, {"run": config.seed}, clock.seconds, 1, None)
     counted, shape = _counted_model(config, language)
@@ -95,6 +102,19 @@ def run_timing(config: TimingConfig, directory: RunDirectory, progress: Progress
     directory.write_json(TIMING, timing)
     directory.write_json(MANIFEST, where)
     return timing
+
+
+def _against_paper(
+    config: TimingConfig,
+    serving: Serving,
+    plans: Mapping[str, Mapping[str, RowPlan]],
+    projected: list[dict[str, Any]],
+    progress: Progress,
+) -> dict[str, Any] | None:
+    """What is modelled beside the report's claims; None where that is not asked for."""
+    if config.paper is None:
+        return None
+    return against_paper(serving, config.paper, plans[config.paper.plan], projected, config.seed, progress)
 
 
 def _counted_model(config: TimingConfig, language: Language | None) -> tuple[str | None, ModelShape | None]:

@@ -201,6 +201,20 @@ def test_mistakes_are_one_line_and_exit_code_2(override: str, line: str, monkeyp
     assert line in said
 
 
+def test_a_promise_that_no_cluster_keeps_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The clusters of a processor's timing rest on no measurement, so they are sized before it begins."""
+    monkeypatch.setattr(timing, "measure_on_processor", _not_yet)
+    assert "serving.slo: kept for 0.0% of jobs" in _run("small.yaml", "--quiet", "--set", "serving.slo.job=0.01").stderr
+    with pytest.raises(AssertionError, match="measuring"):
+        CliRunner().invoke(app, ["time", "small.yaml", "--quiet"], catch_exceptions=False)
+
+
+def _not_yet(*_: Any) -> Any:
+    raise AssertionError("measuring")
+
+
 def test_other_kinds_are_sent_to_their_commands() -> None:
     """A config of another kind is refused, and a timing is refused by the others, with the right command."""
     Path("train.yaml").write_text("kind: training\n", encoding="utf-8")

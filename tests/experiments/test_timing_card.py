@@ -161,6 +161,27 @@ def test_fit_models_the_card_by_its_own_steps(found: Callable[..., dict[str, Any
     assert shown.count("step times fitted to this card's own, median error") == 3
 
 
+def test_cards_stand_in_the_order_of_the_config(found: Callable[..., dict[str, Any]]) -> None:
+    """The card that is measured is modelled last and stands where the config has it, beside cards that are assumed."""
+    left = found("--fit", "--set", "serving.hardware=[h200, h20]")
+    assert [(each["hardware"], each["step_time_source"]) for each in left["projected"]] == [
+        (card, source) for card, source in (("h200", FITTED), ("h20", "assumed")) for _ in range(2)
+    ]
+    assert list(left["paper"]["by_hardware"]) == ["h200", "h20"]
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.001])
+def test_a_promise_beyond_the_peaks_is_refused_before_the_card_is_measured(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """What no step times could keep, whatever will be measured, is refused first, by the data sheet."""
+    monkeypatch.setattr(timing, "measure_on_card", None)
+    result = _run("--quiet", "--fit", "--set", f"serving.slo.job={seconds}")
+    assert result.exit_code == 2, result.output
+    assert "serving.slo: kept for 0.0% of jobs" in result.stderr
+    assert "these are the fewest seconds that the data sheet of h200 allows" in result.stderr
+
+
 def test_a_fit_that_fails_loses_nothing(found: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     """When no fit tells the steps, what was measured is kept, and the projection says that it assumes."""
     monkeypatch.setattr(fitted, "fit_steps", _no_fit)
