@@ -190,6 +190,16 @@ def test_the_command_prints_and_writes(finished: SimpleNamespace, tmp_path: Path
     assert "Click-through rate" in done.output
     assert "beside each other" in page.read_text(encoding="utf-8")
     assert list(page.parent.iterdir()) == [page]
+    kept = runner.invoke(app, ["compare", str(finished.path), "--out", str(page)])
+    assert kept.exit_code == 2
+    assert "holds a comparison already; give another --out, or --force to replace it" in kept.output
+    assert runner.invoke(app, ["compare", str(finished.path), "--out", str(page), "--force"]).exit_code == 0
+    other = tmp_path / "other.html"
+    other.write_text("<title>mine</title>", encoding="utf-8")
+    foreign = runner.invoke(app, ["compare", str(finished.path), "--out", str(other), "--force"])
+    assert foreign.exit_code == 2
+    assert "holds something other than a comparison; give another --out" in foreign.output
+    assert other.read_text(encoding="utf-8") == "<title>mine</title>"
     refused = runner.invoke(app, ["compare", str(finished.path), "--out", str(tmp_path)])
     assert refused.exit_code == 2
     assert "a folder; give the name of a file" in refused.output
