@@ -35,7 +35,7 @@ from metrics.definitions import resolve
 from metrics.offline_definitions import offline_metric
 from policies.registry import policy_class
 from simulator.environment.calendar import FIRST_YEAR, LAST_YEAR
-from simulator.environment.weather import Climate, load_climates
+from simulator.environment.weather import Climate, cities_of, load_climates
 from simulator.fitted.shop import FEWEST_DAYS
 from simulator.parameters import BehaviourParameters, ContextParameters, Parameters
 from simulator.taxonomy import OCCASIONS, load_taxonomy
@@ -119,6 +119,17 @@ class GeneratedWorld(Parameters):
             if cities.count(city) > 1:
                 raise ValueError(f"{city!r} comes twice; name each city once")
         return cities
+
+    @field_validator("cities_per_climate")
+    @classmethod
+    def _cities_apart(cls, each: int, info: ValidationInfo) -> int:
+        if "cities" in info.data:
+            known = load_climates() | info.data["climates"]
+            try:
+                cities_of({city: known[city] for city in info.data["cities"]}, each)
+            except ValueError as error:
+                raise ValueError(f"{each}, with which {str(error).removeprefix('climates: ')}") from error
+        return each
 
     @field_validator("country")
     @classmethod

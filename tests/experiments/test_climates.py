@@ -136,3 +136,13 @@ def test_climates_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert "wet_after_dry: 2 numbers; give 12" in refused(tmp_path, {"climates": {"oslo": short}, "cities": ["oslo"]})
     wrong = {**seattle, "name": "Oslo", "wet_after_wet": [1.5] * 12}
     assert "probabilities lie in 0..1" in refused(tmp_path, {"climates": {"oslo": wrong}, "cities": ["oslo"]})
+    again = seattle | {"name": "Harbour"}
+    same_key = {"climates": {"seattle_2": again}, "cities": ["seattle", "seattle_2"], "cities_per_climate": 2}
+    assert refused(tmp_path, same_key) == (
+        "world.cities_per_climate: 2, with which 'seattle_2' would be two cities; rename one of the climates"
+    )
+    same_name = {"climates": {"port": seattle | {"name": "Seattle 2"}}, "cities": ["seattle", "port"]}
+    assert refused(tmp_path, same_name | {"cities_per_climate": 2}) == (
+        "world.cities_per_climate: 2, with which 'seattle_2' and 'port' would both be named 'Seattle 2'; rename one of "
+        "the climates"
+    )
