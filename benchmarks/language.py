@@ -20,9 +20,9 @@ from datetime import date
 import numpy as np
 
 from benchmarks._bench import Case, arguments, cpu_seconds, finish, machine
-from experiments.config import GeneratedWorld
 from experiments.history import play_or_read_history
 from experiments.progress import SilentProgress
+from experiments.world_config import GeneratedWorld
 from experiments.worlds import build_world
 from policies.language.generation import Decoding, Generator, Prompt
 from policies.language.ledger import Ledger

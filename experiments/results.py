@@ -13,7 +13,7 @@ import polars as pl
 
 from allocation.settings import ExposureAllocation
 from experiments.cluster_analysis import CITY, balance_over_clusters, days_over_clusters
-from experiments.config import Arm, ExperimentConfig, GeneratedWorld
+from experiments.config import Arm, ExperimentConfig
 from experiments.playing import Phases
 from experiments.run_analysis import analyse, scorecard
 from experiments.segmenting import Surroundings
@@ -21,6 +21,7 @@ from experiments.serving import ServedArm
 from experiments.serving_results import serving_results
 from experiments.shown_pages import shown_pages
 from experiments.thinking import dated_thinking
+from experiments.world_config import GeneratedWorld
 from metrics.balance import warmup_balance
 from metrics.daily import daily_effects
 from metrics.definitions import Metric, resolve

@@ -4,9 +4,9 @@ from datetime import date
 
 import pytest
 
-from experiments.config import GeneratedWorld
 from experiments.history import play_or_read_history
 from experiments.progress import SilentProgress
+from experiments.world_config import GeneratedWorld
 from experiments.worlds import build_world
 from policies.recgpt.tags import TagVocabulary
 from policies.training.evidence import Evidence
