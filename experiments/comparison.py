@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from experiments.errors import UserError
-from experiments.report import words
+from experiments.report import few_units, words
 from experiments.run_directory import MANIFEST, RESULTS, RunDirectory
 
 SCHEMA: Final = 1
@@ -171,6 +171,7 @@ def _judge(runs: Sequence[Run]) -> tuple[dict[str, bool], list[str]]:
     if len({str(run.manifest.get("code_version")) for run in runs}) > 1:
         cautions.append("The runs were made by different versions of the code.")
     cautions += [f"{run.label}: {words.srm_sentence(run.results)}" for run in runs if not run.results["srm"]["ok"]]
+    cautions += [f"{run.label}: {few}" for run in runs if (few := few_units.sentence(run.results))]
     absent = {
         words.title(run.results, name): None
         for run in runs
