@@ -137,7 +137,7 @@ def _judge(runs: Sequence[Run]) -> tuple[dict[str, bool], list[str]]:
     cautions = []
     if population:
         cautions.append(
-            f"The runs play different populations: {_some(population)} differ. Their effects, and their truths, belong "
+            f"The runs play different populations: {_some([*population, *seeds])} differ. Their effects, and their truths, belong "
             "to different worlds and cannot be held against each other; each holds within its own run."
         )
     elif seeds:
@@ -184,8 +184,8 @@ def _judge(runs: Sequence[Run]) -> tuple[dict[str, bool], list[str]]:
 
 
 def _some(keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:MOST_SHOWN])
-    return f"{shown} and {len(keys) - MOST_SHOWN} more" if len(keys) > MOST_SHOWN else shown
+    shown = keys[:MOST_SHOWN]
+    return words.listing([*shown, f"{len(keys) - MOST_SHOWN} more"] if len(keys) > MOST_SHOWN else shown)
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -91,6 +91,11 @@ def test_another_population_forbids_comparing(again: Any) -> None:
     runs = [again("one"), again("two", {"world.users": 500, "horizon.days": 9, "scenario": "feed", "page.slots": 4})]
     said = cautions(*runs)
     assert "world.users (300, 500), horizon.days (5, 9), scenario (item, feed) and 1 more differ" in said
+    also = again("two", {"world.users": 500, "horizon.days": 9, "scenario": "feed", "page.slots": 4, "seed": 8})
+    assert "scenario (item, feed) and 2 more differ" in cautions(again("one"), also)
+    assert "world.users (300, 500) and seed (7, 8) differ" in cautions(
+        again("one"), again("two", {"world.users": 500, "seed": 8})
+    )
     assert "cannot be held against each other" in said
     comparison = compare_runs(runs)
     assert not pareto.present(comparison)
