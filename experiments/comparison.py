@@ -137,8 +137,8 @@ def _judge(runs: Sequence[Run]) -> tuple[dict[str, bool], list[str]]:
     cautions = []
     if population:
         cautions.append(
-            f"The runs play different populations: {_some([*population, *seeds])} differ. Their effects, and their truths, belong "
-            "to different worlds and cannot be held against each other; each holds within its own run."
+            f"The runs play different populations: {_some([*population, *seeds])} differ. Their effects, and their "
+            "truths, belong to different worlds and cannot be held against each other; each holds within its own run."
         )
     elif seeds:
         cautions.append(
