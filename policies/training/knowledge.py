@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from pydantic import Field
 
-from policies.recgpt.wording import TOPICS_TOLD, WHAT, Signals, profile_words, route_task, shopper
+from policies.recgpt.wording import TOPICS_TOLD, WHAT, Signals, route_task, shopper
 from policies.training.nouns import number_of, one_of, sentence, several
 from policies.training.title_words import FOR, PEOPLE, has_digit, read_title
 from simulator.batches import Floats, Ints, ObservedUsers
@@ -26,6 +26,7 @@ from simulator.environment.context import ObservedContext, season_of_month
 from simulator.environment.trends import PERCEPTIBLE
 from simulator.environment.weather import WET_MM, conditions, no_weather, weather_signals
 from simulator.parameters import Parameters, Share
+from simulator.population import profile_words
 from simulator.streams import Stream
 from simulator.taxonomy import AGE_BANDS, GENDERS, HOUSEHOLDS, SEASONS, WEATHER_SIGNALS, Category, Taxonomy
 
