@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from pydantic import Field
 
+from policies.language.asking import Beginning, Decoding, Prompt
 from policies.language.constraint import ListConstraint, Trie
-from policies.language.generation import Beginning, Decoding, Generator, Prompt
+from policies.language.generation import Generator
 from policies.language.model import Language, load_language
 from policies.language.prompt_cache import PromptCache, default_path
 from policies.recgpt.base import TagPolicy, TagPolicyParams

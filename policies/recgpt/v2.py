@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from policies.language.generation import Prompt
+from policies.language.asking import Prompt
 from policies.language.model import Language
 from policies.recgpt.agent import Agent, AgentParams, Bill, lengths
 from policies.recgpt.arbiter import arbiter_prompts, union_of

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from policies.language.asking import Decoding, Prompt
 from policies.language.constraint import ListConstraint, Trie
-from policies.language.generation import Decoding, Generator, Prompt
+from policies.language.generation import Generator
 from policies.language.ledger import Ledger
 from policies.language.model import Language
 from policies.language.soft_tokens import SoftVocabulary
