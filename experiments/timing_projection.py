@@ -117,7 +117,7 @@ def project(
     Args:
         serving: the cluster.
         hardware: of which of its cards.
-        plans: by name and row.
+        plans: by name and row; those that are not served are passed over.
         seed: of the simulated jobs.
         progress: is told how far things are.
 
@@ -129,8 +129,10 @@ def project(
         (name, row, each, card)
         for card in hardware
         for name in serving.plans or plans
-        for row, each in plans[name].items()
+        for row, each in plans.get(name, {}).items()
     ]
+    if not cases:
+        return []
     found = []
     with progress.stage("sizing clusters", len(cases)) as stage:
         for name, row, each, card in cases:
