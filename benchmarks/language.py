@@ -20,11 +20,12 @@ from datetime import date
 import numpy as np
 
 from benchmarks._bench import Case, arguments, cpu_seconds, finish, machine
-from experiments.config import GeneratedWorld
 from experiments.history import play_or_read_history
 from experiments.progress import SilentProgress
+from experiments.world_config import GeneratedWorld
 from experiments.worlds import build_world
-from policies.language.generation import Decoding, Generator, Prompt
+from policies.language.asking import Decoding, Prompt
+from policies.language.generation import Generator
 from policies.language.ledger import Ledger
 from policies.language.model import LanguageSettings, load_language
 from policies.recgpt.agent import Agent

@@ -127,7 +127,7 @@ def designs() -> list[Case]:
     ]
     for peak, times in peaks().items():
         serving = config.serving.model_copy(update={"peak": times})
-        found = project(serving, {config.paper.plan: rows}, config.seed, SilentProgress())
+        found = project(serving, serving.hardware, {config.paper.plan: rows}, config.seed, SilentProgress())
         cases.append(Case("designs", f"peak over mean, {peak}", times, "x"))
         cases += [
             Case(f"{each['row']}, {each['hardware']}", f"{metric}, {peak}", each[key], unit)

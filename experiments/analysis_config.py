@@ -3,10 +3,12 @@
 Knows keys, bounds and defaults. Does not know arms, worlds or columns.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from experiments.errors import refuse
 from metrics.definitions import ADDITIVE_COLUMNS, resolve
 from metrics.multiplicity import Correction
 from metrics.sequential.path import Method
@@ -133,18 +135,14 @@ class Analysis(AnalysisSettings):
 
     @model_validator(mode="after")
     def _guardrails_listed(self) -> "Analysis":
-        check_guardrails(self.guardrails, self.primary, self.metrics)
+        refuse(guardrail_mistakes(self.guardrails, self.primary, self.metrics))
         return self
 
 
-def check_guardrails(guardrails: dict[str, float], primary: str, metrics: tuple[str, ...]) -> None:
-    """Refuse guardrails that are no metrics of the scorecard, or the metric that decides.
-
-    Raises:
-        ValueError: naming the guardrail.
-    """
+def guardrail_mistakes(guardrails: dict[str, float], primary: str, metrics: tuple[str, ...]) -> Iterator[str]:
+    """Guardrails that are no metrics of the scorecard, or the metric that decides, a line each."""
     for name in guardrails:
         if name not in metrics:
-            raise ValueError(f"guardrails: {name!r} is not among the metrics ({', '.join(metrics)}); add it there")
-        if name == primary:
-            raise ValueError(f"guardrails: {name!r} is the primary metric; a metric either decides or guards")
+            yield f"guardrails: {name!r} is not among the metrics ({', '.join(metrics)}); add it there"
+        elif name == primary:
+            yield f"guardrails: {name!r} is the primary metric; a metric either decides or guards"

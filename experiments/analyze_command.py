@@ -30,7 +30,7 @@ def analyze(
 
     The same engine as for simulated experiments: results.json, report.html, and the verdict in the terminal.
     """
-    with speaking_plainly() as place:
+    with speaking_plainly(every_mistake=True) as place:
         from experiments.plan import load_plan
         from experiments.report import write_report
         from experiments.run_directory import MANIFEST, REPORT, RESULTS, RunDirectory, default_path

@@ -3,7 +3,7 @@
 Knows keys and bounds, and what a design asks of the rest of a config. Assigns nobody.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 from typing import Annotated, Final, Literal
 
@@ -62,73 +62,65 @@ class ByCityHours(Parameters):
 Assignment = Annotated[ByUser | ByCity | ByCityHours, Field(discriminator="unit")]
 
 
-def check_cities(cities: int, per_climate: int, users: int, shares: Mapping[str, float]) -> None:
-    """Refuse so few cities that an arm could have too few for an error, or so many that one could be empty.
-
-    Raises:
-        ValueError: naming the key, and the value that would do.
-    """
+def city_mistakes(cities: int, per_climate: int, users: int, shares: Mapping[str, float]) -> Iterator[str]:
+    """So few cities that an arm could have too few for an error, or so many that one could be empty, a line each."""
     for name, share in shares.items():
         if (count := int(cities * share + 1e-9)) < FEWEST:
             wanted = ceil(FEWEST / share / (cities // per_climate) - 1e-9)
             remedy = f"set world.cities_per_climate to {wanted} or more" if wanted <= MOST else "give it a larger share"
-            raise ValueError(
+            yield (
                 f"assignment.unit: city, but of {cities} cities arm {name!r} (share {share:g}) gets {count}, and an "
                 f"error needs at least {FEWEST}; {remedy}"
             )
     if users < cities * FEWEST_USERS:
-        raise ValueError(
+        yield (
             f"assignment.unit: city, with {users} users in {cities} cities; "
             f"set world.users to {cities * FEWEST_USERS} or more"
         )
 
 
-def check_analysis(unit: str, analysis: Analysis, days: int) -> None:
-    """Refuse readings of the test that hold for users alone.
-
-    Raises:
-        ValueError: naming the key and what would do.
-    """
-    looks = analysis.sequential.days_of(days)
+def look_mistakes(unit: str, analysis: Analysis, days: int) -> Iterator[str]:
+    """Readings of the test that hold for users alone, a line each; looks that no days have are not its business."""
+    try:
+        looks = analysis.sequential.days_of(days)
+    except ValueError:
+        return
     if len(looks) > 1:
-        raise ValueError(
+        yield (
             f"analysis.sequential: {len(looks)} looks with assignment.unit {unit}; bounds of looks are for users "
             "randomised one by one, so use looks: 1 and a method that spends, such as obrien_fleming"
         )
 
 
-def check_blocks(
+def block_mistakes(
     design: ByCityHours,
     cities: int,
     days: int,
     follow_up_days: int,
     metrics: Sequence[str],
     shares: Mapping[str, float],
-) -> None:
-    """Refuse blocks that do not fill the days or are too few, and what no block can tell.
-
-    Raises:
-        ValueError: naming the key and what would do.
-    """
+) -> Iterator[str]:
+    """Blocks that do not fill the days or are too few, and what no block can tell, a line each."""
     hours = design.hours
-    if days * 24 % hours:
+    fill = days * 24 % hours == 0
+    if not fill:
         whole = -(-days * 24 // hours) * hours // 24
-        raise ValueError(f"assignment.hours: {hours} does not divide the {days} days; set horizon.days to {whole}")
+        yield f"assignment.hours: {hours} does not divide the {days} days; set horizon.days to {whole}"
     if follow_up_days:
-        raise ValueError(
+        yield (
             f"horizon.follow_up_days: {follow_up_days} with assignment.unit city_hours; users have no arm in which "
             "they could be watched, so use 0"
         )
     for metric in resolve(metrics):
         if metric.window is not None:
-            raise ValueError(
+            yield (
                 f"analysis.metrics: {metric.name!r} with assignment.unit city_hours; a user who meets all arms "
                 "returns to none of them, so leave it out"
             )
     blocks = days * 24 // hours
-    for name, share in shares.items():
+    for name, share in shares.items() if fill else ():
         if (count := cities * int(blocks * share + 1e-9)) < FEWEST:
-            raise ValueError(
+            yield (
                 f"assignment.hours: {hours}, but of {blocks} blocks in {cities} cities arm {name!r} (share {share:g}) "
                 f"gets {count}, and an error needs at least {FEWEST}; use shorter blocks or more days"
             )

@@ -19,9 +19,10 @@ from experiments.config import ExperimentConfig, config_hash
 from experiments.errors import UserError
 from experiments.playing import Phases
 from experiments.progress import Progress
-from experiments.run_analysis import cap_heights_of, scorecard
+from experiments.run_analysis import scorecard
 from experiments.run_directory import COUNTERFACTUALS, USER_DAYS, RunDirectory
 from experiments.runner import phases_of
+from experiments.user_units import cap_heights_of
 from metrics.audit import findings
 from metrics.audit.day_tests import DayTests
 from metrics.audit.findings import Finding, judged

@@ -234,8 +234,8 @@ def report(
 
 @app.command(epilog="[bold]Example[/bold]\n\ntestbed validate my.yaml --set arms.treatment.policy=utility")
 def validate(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Check a config without running it."""
-    with speaking_plainly():
+    """Check a config without running it, and say all that is wrong with it, a line each."""
+    with speaking_plainly(every_mistake=True):
         from experiments.config import ExperimentConfig, resolved
         from experiments.loading import load_config
         from experiments.run_directory import default_path

@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
+from experiments.out_files import Force, check_out
 from experiments.speaking import speaking_plainly
 
 EXAMPLE: Final = (
@@ -23,11 +24,13 @@ def climate(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The YAML file to write.")],
+    force: Force = False,
 ) -> None:
     """Fit the weather of cities to a CSV, so that users can live there."""
     with speaking_plainly():
-        from experiments.climates import fit_climates, told_of, write_climates
+        from experiments.climates import fit_climates, holds_climates, told_of, write_climates
 
+        check_out(out, force, "a file of climates", holds_climates)
         found = fit_climates(path)
         write_climates(out, {key: fitted for key, (fitted, _) in found.items()}, path)
         for key, (fitted, series) in found.items():

@@ -15,6 +15,7 @@ import yaml
 
 from experiments.atomic import replacing
 from experiments.errors import UserError
+from experiments.loading import read_mapping
 from simulator.environment.weather import WET_MM, Climate, fit_climate, load_climates, simulate_weather
 
 COLUMNS: Final = ("location", "date", "precipitation", "temp_max", "temp_min", "wind")
@@ -93,6 +94,14 @@ def write_climates(out: Path, climates: Mapping[str, Climate], source: Path) -> 
             temporary.write_text(head + body, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror}); choose another file") from error
+
+
+def holds_climates(path: Path) -> bool:
+    """Whether a file is such as ``write_climates`` writes."""
+    try:
+        return list(read_mapping(path)) == ["climates"]
+    except UserError:
+        return False
 
 
 def told_of(key: str, climate: Climate, series: pl.DataFrame) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from experiments.out_files import Force, check_out
 from experiments.speaking import speaking_plainly
 
 EXAMPLE = (
@@ -18,6 +19,7 @@ def compare(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the comparison as a page of HTML, too.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Lay finished runs and their arms beside each other: effects, truths, and which arms nobody beats.
 
@@ -27,11 +29,11 @@ def compare(
         from experiments.atomic import replacing
         from experiments.comparison import compare_runs, read_runs
         from experiments.errors import UserError
-        from experiments.report.comparison_report import render_comparison
+        from experiments.report.comparison_report import holds_comparison, render_comparison
         from experiments.terminal_comparison import print_comparison
 
-        if out is not None and out.is_dir():
-            raise UserError(f"--out {out}: a folder; give the name of a file, as in {out}/comparison.html")
+        if out is not None:
+            check_out(out, force, "a comparison", holds_comparison)
         comparison = compare_runs(read_runs(runs))
         print_comparison(Console(), comparison)
         if out is not None:

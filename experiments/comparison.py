@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from experiments.errors import UserError
-from experiments.report import words
+from experiments.report import few_units, words
 from experiments.run_directory import MANIFEST, RESULTS, RunDirectory
 
 SCHEMA: Final = 1
@@ -137,8 +137,8 @@ def _judge(runs: Sequence[Run]) -> tuple[dict[str, bool], list[str]]:
     cautions = []
     if population:
         cautions.append(
-            f"The runs play different populations: {_some(population)} differ. Their effects, and their truths, belong "
-            "to different worlds and cannot be held against each other; each holds within its own run."
+            f"The runs play different populations: {_some([*population, *seeds])} differ. Their effects, and their "
+            "truths, belong to different worlds and cannot be held against each other; each holds within its own run."
         )
     elif seeds:
         cautions.append(
@@ -171,6 +171,7 @@ def _judge(runs: Sequence[Run]) -> tuple[dict[str, bool], list[str]]:
     if len({str(run.manifest.get("code_version")) for run in runs}) > 1:
         cautions.append("The runs were made by different versions of the code.")
     cautions += [f"{run.label}: {words.srm_sentence(run.results)}" for run in runs if not run.results["srm"]["ok"]]
+    cautions += [f"{run.label}: {few}" for run in runs if (few := few_units.sentence(run.results))]
     absent = {
         words.title(run.results, name): None
         for run in runs
@@ -183,8 +184,8 @@ def _judge(runs: Sequence[Run]) -> tuple[dict[str, bool], list[str]]:
 
 
 def _some(keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:MOST_SHOWN])
-    return f"{shown} and {len(keys) - MOST_SHOWN} more" if len(keys) > MOST_SHOWN else shown
+    shown = keys[:MOST_SHOWN]
+    return words.listing([*shown, f"{len(keys) - MOST_SHOWN} more"] if len(keys) > MOST_SHOWN else shown)
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

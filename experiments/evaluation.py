@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.config import EvaluationConfig, GeneratedWorld, config_hash
+from experiments.config import EvaluationConfig, config_hash
 from experiments.fitting import fit_policies
 from experiments.history import play_or_read_history
 from experiments.progress import Progress
@@ -26,6 +26,7 @@ from experiments.replay import (
 )
 from experiments.run_directory import EVALUATION, MANIFEST, RunDirectory
 from experiments.strata import DEFINITIONS, unseen_strata
+from experiments.world_config import GeneratedWorld
 from experiments.worlds import build_world
 from metrics.bootstrap import complete_requests, paired_bootstrap
 from metrics.intents import distinct_share, explanation_diversity, mean_distance, valid_share

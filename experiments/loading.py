@@ -1,4 +1,4 @@
-"""From a file the user wrote to a checked config, or to one line that says what to change.
+"""From a file the user wrote to a checked config, or to lines that say what to change.
 
 Reads YAML without trusting it: no aliases that explode, no keys given twice, no objects, no surprises such as
 ``NO`` meaning false. Does not know what the keys mean; ``config`` does.
@@ -6,7 +6,7 @@ Reads YAML without trusting it: no aliases that explode, no keys given twice, no
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin
@@ -15,8 +15,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from experiments.config import EvaluationConfig, ExperimentConfig, LogWorld, PolicyChoice, TraceTraffic
-from experiments.errors import UserError
+from experiments.config import PolicyChoice
+from experiments.errors import MistakesError, RefusedError, UserError
 from experiments.kinds import CONFIG_KINDS, Config
 from policies.registry import policy_class
 
@@ -67,46 +67,78 @@ def check_config(data: Mapping[str, Any], folder: Path) -> Config:
         folder: beside which a log's file is looked for, too.
 
     Raises:
-        UserError: if they say what a config may not.
+        MistakesError: if they say what a config may not, all of it.
+        UserError: if they are of no known kind.
     """
     kind = data.get("kind", "experiment")
     if not isinstance(kind, str) or kind not in CONFIG_KINDS:
         raise UserError(f"kind: {shown(kind)} is unknown; use one of {', '.join(CONFIG_KINDS)}")
-    config = checked(CONFIG_KINDS[kind], _with_climates(data, folder))
-    if isinstance(config, ExperimentConfig | EvaluationConfig) and isinstance(config.world, LogWorld):
-        remedy = f"fetch it with `testbed data {config.world.dataset.replace('_', '-')} --to DIR`"
-        found = _find_data("world.path", config.world.path, folder, remedy)
-        return config.model_copy(update={"world": config.world.model_copy(update={"path": found})})
-    if isinstance(config, ExperimentConfig) and isinstance(config.traffic, TraceTraffic):
-        remedy = "write one with `testbed record` or `testbed convert`"
-        found = _find_data("traffic.path", config.traffic.path, folder, remedy)
-        return config.model_copy(update={"traffic": config.traffic.model_copy(update={"path": found})})
+    whole, absent = _with_files(data, folder)
+    try:
+        config = checked(CONFIG_KINDS[kind], whole)
+    except MistakesError as error:
+        follow = "world.cities: " if any(line.startswith("world.climates: ") for line in absent) else None
+        lines = [line for line in error.lines if follow is None or not line.startswith(follow)]
+        raise MistakesError([*absent, *lines]) from error
+    if absent:
+        raise MistakesError(absent)
     return config
 
 
-def _with_climates(data: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
-    """The same, with the name of a file of climates replaced by what it holds, so that a resolved config is whole."""
-    world = data.get("world")
-    if not isinstance(world, Mapping) or not isinstance(world.get("climates"), str):
-        return data
+def _with_files(data: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """The same, with files where they were found, and a line for each that was not.
+
+    The name of a file of climates is replaced by what it holds, so that a resolved config is whole; by nothing where it
+    holds none.
+    """
+    whole, absent = dict(data), []
+
+    def put(block: str, key: str, found: Callable[[], Any], else_: Any) -> None:
+        try:
+            value = found()
+        except UserError as error:
+            absent.append(str(error))
+            value = else_
+        whole[block] = {**whole[block], key: value}
+
+    world, traffic = data.get("world"), data.get("traffic")
+    if isinstance(world, Mapping) and isinstance(name := world.get("climates"), str):
+        put("world", "climates", lambda: _climates_of(name, folder), {})
+    if isinstance(world, Mapping) and world.get("kind") == "log" and isinstance(path := world.get("path"), str):
+        dataset = str(world.get("dataset"))
+        named = dataset.replace("_", "-") if dataset.isidentifier() else "NAME"
+        fetch = f"fetch it with `testbed data {named} --to DIR`"
+        put("world", "path", lambda: str(_find_data("world.path", Path(path), folder, fetch)), path)
+    if (
+        isinstance(traffic, Mapping)
+        and traffic.get("kind") == "trace"
+        and isinstance(trace := traffic.get("path"), str)
+    ):
+        write = "write one with `testbed record` or `testbed convert`"
+        put("traffic", "path", lambda: str(_find_data("traffic.path", Path(trace), folder, write)), trace)
+    return whole, absent
+
+
+def _climates_of(name: str, folder: Path) -> dict[str, Any]:
+    """What a file of climates holds."""
     remedy = "write one with `testbed climate CSV --out FILE`"
-    path = _find_data("world.climates", Path(world["climates"]), folder, remedy)
+    path = _find_data("world.climates", Path(name), folder, remedy)
     climates = read_mapping(path).get("climates")
     if not isinstance(climates, dict):
         raise UserError(f"world.climates: {path} has none; write a file with `testbed climate CSV --out FILE`")
-    return {**data, "world": {**world, "climates": climates}}
+    return climates
 
 
 def checked(model: type[_Model], data: Mapping[str, Any]) -> _Model:
     """What a mapping says, checked against a model.
 
     Raises:
-        UserError: if it says what it may not.
+        MistakesError: if it says what it may not.
     """
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise UserError(_one_line(error, model, data)) from error
+        raise MistakesError(_lines(error, model, data)) from error
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -268,8 +300,8 @@ def _kind_of(value: Any) -> str:
     return names.get(type(value), shown(value))
 
 
-def _one_line(error: ValidationError, model: type[BaseModel], data: Mapping[str, Any]) -> str:
-    """The first of a config's errors; unknown keys before others, since a mistyped key causes others."""
+def _lines(error: ValidationError, model: type[BaseModel], data: Mapping[str, Any]) -> list[str]:
+    """A config's errors; unknown keys before others, since a mistyped key causes others."""
     details = error.errors(include_url=False)
     explained: set[Location] = set()
     unknown = []
@@ -278,11 +310,15 @@ def _one_line(error: ValidationError, model: type[BaseModel], data: Mapping[str,
             line, meant = _unknown_key(item["loc"], model, data)
             unknown.append(line)
             explained |= {meant} if meant else set()
-    others = [
-        _sentence(item, data) for item in details if item["type"] != "extra_forbidden" and item["loc"] not in explained
-    ]
-    first, *more = unknown + others
-    return f"{first} (and {len(more)} more)" if more else first
+    places = [item["loc"] for item in details]
+    explained |= {  # items that are wrong are not counted, and nobody need be told that they are too few then
+        item["loc"]
+        for item in details
+        if item["type"] == "too_short"
+        and any(place != item["loc"] and place[: len(item["loc"])] == item["loc"] for place in places)
+    }
+    others = [item for item in details if item["type"] != "extra_forbidden" and item["loc"] not in explained]
+    return [*unknown, *(line for item in others for line in _sentences(item, data))]
 
 
 def _unknown_key(location: Location, model: type[BaseModel], data: Mapping[str, Any]) -> tuple[str, Location | None]:
@@ -344,6 +380,17 @@ def _dotted(location: Location, data: Any) -> str:
     return "".join(names).removeprefix(".")
 
 
+def _sentences(item: ErrorDetails, data: Mapping[str, Any]) -> Iterator[str]:
+    """What one of pydantic's errors says: a line, or as many as a check of several keys has found."""
+    if item["type"] != "value_error":
+        yield _sentence(item, data)
+        return
+    field, error = _dotted(item["loc"], data), item["ctx"]["error"]
+    for said in error.lines if isinstance(error, RefusedError) else (str(error),):
+        message = said.removeprefix(f"{item['loc'][-1]}: " if item["loc"] else "")
+        yield f"{field}: {message}" if field else message
+
+
 def _sentence(item: ErrorDetails, data: Mapping[str, Any]) -> str:
     field, value = _dotted(item["loc"], data), shown(item["input"])
     match item["type"]:
@@ -356,9 +403,6 @@ def _sentence(item: ErrorDetails, data: Mapping[str, Any]) -> str:
             return f"{field}.kind: {shown(context['tag'])} is unknown; use {context['expected_tags']}"
         case kind if kind in _NOT_MAPPING:
             return f"{field}: {value} is not a mapping; give keys and values under it"
-        case "value_error":
-            message = str(item["ctx"]["error"]).removeprefix(f"{item['loc'][-1]}: " if item["loc"] else "")
-            return f"{field}: {message}" if field else message
         case kind if kind.startswith("date_"):
             return f"{field}: {value} is not a date; write year, month and day, as in 2015-10-05"
         case "string_pattern_mismatch":

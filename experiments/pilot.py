@@ -17,7 +17,7 @@ from allocation.top_slots import TopSlots
 from experiments.assignment_config import ByCityHours
 from experiments.blocks import Grid, block_metrics, block_rows, with_covariates
 from experiments.cluster_analysis import CITY
-from experiments.config import ExperimentConfig, GeneratedWorld
+from experiments.config import ExperimentConfig
 from experiments.errors import UserError
 from experiments.history import make_logger
 from experiments.playing import Phases
@@ -27,6 +27,7 @@ from experiments.runner import phases_of
 from experiments.segmenting import Surroundings
 from experiments.switchback import period_of
 from experiments.verdict import design_of
+from experiments.world_config import GeneratedWorld
 from experiments.worlds import BuiltWorld, build_world
 from metrics.clusters import FEWEST, clustered, intraclass_correlation
 from metrics.cuped import NO_VARIANCE, UnadjustableError, adjusted_moments, plain_moments

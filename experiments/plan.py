@@ -4,13 +4,15 @@ A plan is an ``analysis`` block with a mapping of columns. Knows keys and bounds
 """
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from experiments.analysis_config import AnalysisSettings, check_guardrails
+from experiments.analysis_config import AnalysisSettings, guardrail_mistakes
 from experiments.config import slug
+from experiments.errors import refuse
 from experiments.loading import checked, read_mapping
 from metrics.definitions import Covariate, Metric
 from simulator.parameters import Parameters
@@ -46,18 +48,22 @@ class PlanMetric(Parameters):
 
     @model_validator(mode="after")
     def _columns_of_its_kind(self) -> "PlanMetric":
+        refuse(self._mistakes())
+        return self
+
+    def _mistakes(self) -> Iterator[str]:
+        """What is wrong between the keys, a line each."""
         ratio = self.kind == "ratio"
         if ratio and not (self.numerator and self.denominator):
-            raise ValueError(f"{self.name}: a ratio needs numerator and denominator; give both columns")
+            yield f"{self.name}: a ratio needs numerator and denominator; give both columns"
         if not ratio and not self.column:
-            raise ValueError(f"{self.name}: a {self.kind} needs column; give the column it is of")
+            yield f"{self.name}: a {self.kind} needs column; give the column it is of"
         if self.column if ratio else (self.numerator or self.denominator):
-            raise ValueError(f"{self.name}: column is for means and proportions, numerator and denominator for ratios")
+            yield f"{self.name}: column is for means and proportions, numerator and denominator for ratios"
         if bool(self.covariate_numerator) != bool(self.covariate_denominator):
-            raise ValueError(f"{self.name}: covariate_numerator and covariate_denominator come together; give both")
+            yield f"{self.name}: covariate_numerator and covariate_denominator come together; give both"
         if self.cap is not None and self.kind != "mean":
-            raise ValueError(f"{self.name}: cap is for means, this is a {self.kind}; leave it out")
-        return self
+            yield f"{self.name}: cap is for means, this is a {self.kind}; leave it out"
 
     @property
     def covariates(self) -> tuple[Covariate, ...]:
@@ -142,18 +148,22 @@ class Plan(AnalysisSettings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Plan":
-        check_guardrails(self.guardrails, str(self.primary), tuple(metric.name for metric in self.metrics))
-        if self.sequential.looks not in (None, 1) and self.date is None:
-            raise ValueError("sequential.looks: needs date, the column with the day of exposure; give it")
-        if self.planned_days is not None and self.date is None:
-            raise ValueError("planned_days: needs date, the column with the day of exposure; give it")
-        if self.cluster is not None and (self.date is not None or self.segments):
-            raise ValueError("cluster: looks, days and segments are for units randomised one by one; leave them out")
-        if self.cluster is not None and self.missing == "drop":
-            raise ValueError("missing: drop leaves units out of sums by cluster; use zero or refuse")
-        if self.shares is not None and not math.isfinite(sum(self.shares.values())):
-            raise ValueError("shares: must be finite")
+        refuse(self._mistakes())
         return self
+
+    def _mistakes(self) -> Iterator[str]:
+        """What is wrong between the parts, a line each."""
+        yield from guardrail_mistakes(self.guardrails, str(self.primary), tuple(metric.name for metric in self.metrics))
+        if self.sequential.looks not in (None, 1) and self.date is None:
+            yield "sequential.looks: needs date, the column with the day of exposure; give it"
+        if self.planned_days is not None and self.date is None:
+            yield "planned_days: needs date, the column with the day of exposure; give it"
+        if self.cluster is not None and (self.date is not None or self.segments):
+            yield "cluster: looks, days and segments are for units randomised one by one; leave them out"
+        if self.cluster is not None and self.missing == "drop":
+            yield "missing: drop leaves units out of sums by cluster; use zero or refuse"
+        if self.shares is not None and not math.isfinite(sum(self.shares.values())):
+            yield "shares: must be finite"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -183,6 +193,7 @@ def load_plan(path: Path) -> Plan:
     """Read and check a plan.
 
     Raises:
-        UserError: if the file cannot be read, is no safe and valid YAML, or says what a plan may not.
+        MistakesError: if it says what a plan may not, all of it.
+        UserError: if the file cannot be read or is no safe and valid YAML.
     """
     return checked(Plan, read_mapping(path))

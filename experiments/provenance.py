@@ -103,7 +103,7 @@ def manifest(
 
 
 class Stopwatch:
-    """Wall-clock seconds of named stages, for the manifest."""
+    """Wall-clock seconds of named stages, for the manifest; of a stage that comes again they are added."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -113,4 +113,4 @@ class Stopwatch:
         """Time what happens inside."""
         begun = time.monotonic()
         yield
-        self.seconds[name] = round(time.monotonic() - begun, 3)
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - begun, 3)

@@ -7,7 +7,7 @@ played, and held against public counts. Does not know how distances are found, n
 from datetime import date, timedelta
 from typing import Any, Final
 
-from experiments.config import ExperimentConfig, FittedPurchases, LogWorld, config_hash
+from experiments.config import ExperimentConfig, config_hash
 from experiments.errors import UserError
 from experiments.progress import Progress
 from experiments.provenance import Stopwatch
@@ -15,6 +15,7 @@ from experiments.realism_generated import play_generated
 from experiments.realism_log import compare_logs
 from experiments.realism_rows import Noise, worst_of
 from experiments.runner import phases_of, world_of
+from experiments.world_config import FittedPurchases, LogWorld
 from experiments.worlds import READERS
 from simulator.datasets.interactions import DatasetError, PurchaseLog
 from simulator.fitted.continuation import continue_log

@@ -3,110 +3,22 @@
 Knows purchase logs. Does not know how one was drawn, nor how findings are shown.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from experiments.realism_customers import features_of, two_sample
 from experiments.realism_rows import Noise, numbers_row, parted, shares_row
+from experiments.realism_window import Integers, Window, window_of
 from metrics.realism import Sample, js_of_ranks, zipf_exponent
-from metrics.two_sample import FEWEST_USERS, tell_apart
+from metrics.two_sample import FEWEST_USERS
 from simulator.datasets.interactions import SECONDS_PER_DAY, PurchaseLog
-from simulator.streams import Stream
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS: Final = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
                  "November", "December")  # fmt: skip
-FEATURES: Final = (
-    "visits",
-    "days between visits",
-    "mean basket",
-    "largest basket",
-    "different items",
-    "share bought before",
-    "mean price paid",
-    "mean pieces of an item",
-    "mean hour",
-    "hours apart",
-    "mean weekday",
-    "day of the first visit",
-    "day of the last visit",
-    "different categories",
-    "share of the first category",
-    "customer before",
-)
-"""What a classifier is told of a customer."""
-_NULLS: Final = 5
-"""Halvings of the real customers on which the classifier is tried."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """What happened in some days of a log, by customer; customers are those who came in them, counted from 0.
-
-    Attributes:
-        users: how many.
-        visit_user, visit_time: of the visits, by customer and time, [visits].
-        gap: days since the visit before, also where that was before the window; NaN without one, [visits].
-        size: items in the basket, [visits].
-        row_user, row_item, row_time: of the purchases, [rows].
-        price, pieces: paid for one piece, and how many, [rows].
-        again: whether the customer had the item from an earlier basket, [rows].
-        before: whether each customer came before the window, [users].
-        newcomers: how many did not.
-    """
-
-    users: int
-    visit_user: Integers
-    visit_time: Integers
-    gap: Floats
-    size: Integers
-    row_user: Integers
-    row_item: npt.NDArray[np.int32]
-    row_time: Integers
-    price: Floats
-    pieces: Integers
-    again: npt.NDArray[np.bool_]
-    before: npt.NDArray[np.bool_]
-
-    @property
-    def newcomers(self) -> int:
-        """Customers who had not come before."""
-        return int((~self.before).sum())
-
-
-def window_of(log: PurchaseLog, first: int, last: int) -> Window:
-    """The days of a log from ``first`` to ``last`` (exclusive)."""
-    owner, time = log.visits()
-    size = np.bincount(log.visit, minlength=len(owner))
-    order = np.lexsort((time, owner))
-    owner, time, size = owner[order], time[order], size[order]
-    gap = np.full(len(owner), np.nan)
-    same = owner[1:] == owner[:-1]
-    gap[1:][same] = np.diff(time)[same] / SECONDS_PER_DAY
-    inside = (time >= first * SECONDS_PER_DAY) & (time < last * SECONDS_PER_DAY)
-    users = np.unique(owner[inside])
-    place = np.full(len(log.user_codes), -1, np.int64)
-    place[users] = np.arange(len(users))
-    rows = (log.time >= first * SECONDS_PER_DAY) & (log.time < last * SECONDS_PER_DAY)
-    return Window(
-        users=len(users),
-        visit_user=place[owner[inside]],
-        visit_time=time[inside],
-        gap=gap[inside],
-        size=size[inside],
-        row_user=place[log.user[rows]],
-        row_item=log.item[rows],
-        row_time=log.time[rows],
-        price=log.unit_price[rows],
-        pieces=log.quantity[rows],
-        again=log.bought_before()[rows],
-        before=np.isin(users, owner[time < first * SECONDS_PER_DAY]),
-    )
 
 
 def compare_logs(real: PurchaseLog, simulated: PurchaseLog, first: int, last: int, noise: Noise) -> dict[str, Any]:
@@ -122,7 +34,8 @@ def compare_logs(real: PurchaseLog, simulated: PurchaseLog, first: int, last: in
         noise: how floors are found.
     """
     one, other = window_of(real, first, last), window_of(simulated, first, last)
-    rows, without = parted(_rows(real, simulated, one, other, noise))
+    sides = _Sides(real, simulated, one, other)
+    rows, without = parted([*_visit_rows(sides, noise), *_item_rows(sides, noise), *_purchase_rows(sides, noise)])
     enough = one.users >= 2 * FEWEST_USERS and other.users >= FEWEST_USERS
     if not enough:
         without.append(
@@ -135,7 +48,7 @@ def compare_logs(real: PurchaseLog, simulated: PurchaseLog, first: int, last: in
     return {
         "rows": rows,
         "totals": _totals(one, other),
-        "two_sample": _two_sample(real, one, features_of(simulated, other, first), first, last, noise.seed)
+        "two_sample": two_sample(real, one, features_of(simulated, other, first), first, last, noise.seed)
         if enough
         else None,
         "without_counterpart": [
@@ -148,66 +61,66 @@ def compare_logs(real: PurchaseLog, simulated: PurchaseLog, first: int, last: in
     }
 
 
-def _rows(real: PurchaseLog, simulated: PurchaseLog, one: Window, other: Window, noise: Noise) -> list[dict[str, Any]]:
-    sides = (one, other)
+class _Sides:
+    """Both sides of a comparison: samples of the same value, the real one first.
 
-    def visits(value: Any) -> tuple[Sample, Sample]:
-        samples = []
-        for side in sides:
-            found = value(side)
-            there = ~np.isnan(found) if found.dtype.kind == "f" else np.ones(len(found), np.bool_)
-            samples.append(Sample(side.visit_user[there], found[there], side.users))
-        return samples[0], samples[1]
+    Attributes:
+        real: the log.
+        windows: the days compared, of the log and of the drawn one.
+        logs: both, in this order.
+    """
 
-    def rows(value: Any) -> tuple[Sample, Sample]:
-        samples = [Sample(side.row_user, value(side), side.users) for side in sides]
-        return samples[0], samples[1]
+    def __init__(self, real: PurchaseLog, simulated: PurchaseLog, one: Window, other: Window) -> None:
+        self.real, self.logs, self.windows = real, (real, simulated), (one, other)
 
-    def users(value: Any) -> tuple[Sample, Sample]:
-        samples = [Sample(np.arange(side.users), value(side), side.users) for side in sides]
-        return samples[0], samples[1]
+    def visits(self, value: Callable[[Window], npt.NDArray[Any]]) -> tuple[Sample, Sample]:
+        """Of visits; those without a value are left out."""
+        return self._pair(value, lambda side: side.visit_user)
 
-    codes = {code: n for n, code in enumerate(sorted({*real.item_codes, *simulated.item_codes}))}
-    number = {
-        id(side): np.array([codes[code] for code in log.item_codes])
-        for side, log in zip(sides, (real, simulated), strict=True)
-    }
-    titles = {
-        codes[code]: title for log in (simulated, real) for code, title in zip(log.item_codes, log.titles, strict=True)
-    }
-    category = {id(one): real.category, id(other): simulated.category}
-    names = real.category_names
-    first_day = np.datetime64(real.start, "D")
+    def rows(self, value: Callable[[Window], npt.NDArray[Any]]) -> tuple[Sample, Sample]:
+        """Of purchases."""
+        return self._pair(value, lambda side: side.row_user)
 
-    def month(side: Window) -> Integers:
-        return (first_day + side.row_time // SECONDS_PER_DAY).astype("datetime64[M]").astype(np.int64) % 12
+    def users(self, value: Callable[[Window], npt.NDArray[Any]]) -> tuple[Sample, Sample]:
+        """Of customers."""
+        return self._pair(value, lambda side: np.arange(side.users))
 
-    in_window = sorted({*month(one).tolist(), *month(other).tolist()})
-    at = {value: n for n, value in enumerate(in_window)}
-    items = rows(lambda side: number[id(side)][side.row_item])
-    slopes = [zipf_exponent(np.bincount(side.value)) for side in items]
-    ranks = [f"rank {n + 1}" for n in range(len(codes))]
+    def _pair(
+        self, value: Callable[[Window], npt.NDArray[Any]], owner: Callable[[Window], Integers]
+    ) -> tuple[Sample, Sample]:
+        one, other = (self._sample(value(side), owner(side), side.users) for side in self.windows)
+        return one, other
+
+    @staticmethod
+    def _sample(found: npt.NDArray[Any], owner: Integers, users: int) -> Sample:
+        there = ~np.isnan(found) if found.dtype.kind == "f" else np.ones(len(found), np.bool_)
+        return Sample(owner[there], found[there], users)
+
+
+def _visit_rows(sides: _Sides, noise: Noise) -> list[dict[str, Any]]:
+    """When customers come, how often, and with how much they go."""
+    start = sides.real.start.weekday()
     return [
         shares_row(
             "hour",
             "Hour of a visit",
             [f"{hour}:00" for hour in range(24)],
-            *visits(lambda side: side.visit_time // 3600 % 24),
+            *sides.visits(lambda side: side.visit_time // 3600 % 24),
             noise,
         ),
         shares_row(
             "weekday",
             "Weekday of a visit",
             WEEKDAYS,
-            *visits(lambda side: (real.start.weekday() + side.visit_time // SECONDS_PER_DAY) % 7),
+            *sides.visits(lambda side: (start + side.visit_time // SECONDS_PER_DAY) % 7),
             noise,
         ),
-        numbers_row("gap", "Gap between visits", "days", *visits(lambda side: side.gap), noise),
+        numbers_row("gap", "Gap between visits", "days", *sides.visits(lambda side: side.gap), noise),
         numbers_row(
             "visits",
             "Visits of a customer",
             "visits",
-            *users(lambda side: np.bincount(side.visit_user, minlength=side.users)),
+            *sides.users(lambda side: np.bincount(side.visit_user, minlength=side.users)),
             noise,
             "of customers who came at all",
         ),
@@ -215,22 +128,39 @@ def _rows(real: PurchaseLog, simulated: PurchaseLog, one: Window, other: Window,
             "basket",
             "Basket size",
             "items",
-            *visits(lambda side: side.size),
+            *sides.visits(lambda side: side.size),
             noise,
             "the session of a sales log: different items of a visit",
         ),
+    ]
+
+
+def _item_rows(sides: _Sides, noise: Noise) -> list[dict[str, Any]]:
+    """How popular items are, whichever they are and one by one; an item is the same in both logs by its code."""
+    codes = {code: n for n, code in enumerate(sorted({code for log in sides.logs for code in log.item_codes}))}
+    titles = {
+        codes[code]: title
+        for log in reversed(sides.logs)
+        for code, title in zip(log.item_codes, log.titles, strict=True)
+    }
+    number = {
+        id(side): np.array([codes[code] for code in log.item_codes])
+        for side, log in zip(sides.windows, sides.logs, strict=True)
+    }
+    items = sides.rows(lambda side: number[id(side)][side.row_item])
+    return [
         _by_rank(
             shares_row(
                 "popularity",
                 "Popularity, whichever items",
-                ranks,
+                [f"rank {n + 1}" for n in range(len(codes))],
                 *items,
                 noise,
                 "share of purchases by rank",
                 js_of_ranks(len(codes)),
             ),
             items,
-            slopes,
+            [zipf_exponent(np.bincount(side.value)) for side in items],
         ),
         shares_row(
             "items",
@@ -240,41 +170,40 @@ def _rows(real: PurchaseLog, simulated: PurchaseLog, one: Window, other: Window,
             noise,
             "what had not been sold before the days compared cannot be simulated",
         ),
-        numbers_row("price", "Price paid", real_unit(real), *rows(lambda side: side.price), noise),
+    ]
+
+
+def _purchase_rows(sides: _Sides, noise: Noise) -> list[dict[str, Any]]:
+    """What is paid, what is bought again, and which categories in which month."""
+    real, first_day = sides.real, np.datetime64(sides.real.start, "D")
+    category = {id(side): log.category for side, log in zip(sides.windows, sides.logs, strict=True)}
+    names = real.category_names
+
+    def month(side: Window) -> Integers:
+        return (first_day + side.row_time // SECONDS_PER_DAY).astype("datetime64[M]").astype(np.int64) % 12
+
+    months = np.unique(np.concatenate([month(side) for side in sides.windows]))
+    return [
+        numbers_row("price", "Price paid", "of the log's currency", *sides.rows(lambda side: side.price), noise),
         numbers_row(
             "repeat",
             "Share bought before",
             "share",
-            *users(_repeat_share),
+            *sides.users(lambda side: side.repeat_share),
             noise,
             "of a customer's purchases, those of items from earlier baskets",
         ),
         shares_row(
             "category_month",
             "Category by month",
-            [f"{name}, {MONTHS[m]}" for m in in_window for name in names],
-            *rows(
-                lambda side: (
-                    np.array([at[m] for m in range(12) if m in at])[np.searchsorted(in_window, month(side))]
-                    * len(names)
-                    + category[id(side)][side.row_item]
-                )
+            [f"{name}, {MONTHS[m]}" for m in months for name in names],
+            *sides.rows(
+                lambda side: np.searchsorted(months, month(side)) * len(names) + category[id(side)][side.row_item]
             ),
             noise,
             "how much is bought in which month counts too",
         ),
     ]
-
-
-def real_unit(log: PurchaseLog) -> str:
-    """What prices of a log are in, as far as the general form knows."""
-    return "of the log's currency"
-
-
-def _repeat_share(side: Window) -> Floats:
-    bought = np.bincount(side.row_user, minlength=side.users)
-    again = np.bincount(side.row_user, side.again.astype(np.float64), side.users)
-    return np.asarray(again / np.maximum(bought, 1), np.float64)
 
 
 def _by_rank(row: dict[str, Any], items: tuple[Sample, Sample], slopes: list[float | None]) -> dict[str, Any]:
@@ -308,77 +237,3 @@ def _totals(one: Window, other: Window) -> list[dict[str, Any]]:
         of("Different items", lambda side: len(np.unique(side.row_item))),
         of("Money spent", lambda side: float((side.price * side.pieces).sum())),
     ]
-
-
-def features_of(log: PurchaseLog, side: Window, first: int) -> Floats:
-    """What a classifier is told of each customer, [users, FEATURES]; NaN where there is no value."""
-    users = side.users
-    visits = np.bincount(side.visit_user, minlength=users).astype(np.float64)
-    rows = np.maximum(np.bincount(side.row_user, minlength=users), 1)
-
-    def mean(of: npt.NDArray[Any], user: Integers, count: npt.NDArray[Any]) -> Floats:
-        total = np.bincount(user, of.astype(np.float64), users)
-        return np.divide(total, count, out=np.full(users, np.nan), where=count > 0)
-
-    def extreme(values: npt.NDArray[Any], largest: bool) -> Floats:
-        found = np.full(users, -np.inf if largest else np.inf)
-        (np.maximum if largest else np.minimum).at(found, side.visit_user, values.astype(np.float64))
-        return found
-
-    def different(value: npt.NDArray[Any]) -> Floats:
-        pair = np.unique(side.row_user * (1 << 32) + value)
-        return np.bincount(pair >> 32, minlength=users).astype(np.float64)
-
-    known = ~np.isnan(side.gap)
-    hour = side.visit_time % SECONDS_PER_DAY / 3600
-    day = side.visit_time // SECONDS_PER_DAY
-    category = log.category[side.row_item].astype(np.int64)
-    pair, count = np.unique(side.row_user * (1 << 32) + category, return_counts=True)
-    most = np.zeros(users)
-    np.maximum.at(most, pair >> 32, count.astype(np.float64))
-    return np.stack(
-        [
-            visits,
-            mean(side.gap[known], side.visit_user[known], np.bincount(side.visit_user[known], minlength=users)),
-            mean(side.size, side.visit_user, visits),
-            extreme(side.size, largest=True),
-            different(side.row_item.astype(np.int64)),
-            _repeat_share(side),
-            mean(np.log(side.price), side.row_user, rows),
-            mean(np.log(side.pieces), side.row_user, rows),
-            mean(hour, side.visit_user, visits),
-            extreme(hour, largest=True) - extreme(hour, largest=False),
-            mean((log.start.weekday() + day) % 7, side.visit_user, visits),
-            extreme(day, largest=False) - first,
-            extreme(day, largest=True) - first,
-            different(category),
-            most / rows,
-            side.before.astype(np.float64),
-        ],
-        axis=1,
-    )
-
-
-def _two_sample(log: PurchaseLog, side: Window, simulated: Floats, first: int, last: int, seed: int) -> dict[str, Any]:
-    """The classifier's test, beside what it finds between real halves, and between these and as many days before."""
-    real = features_of(log, side, first)
-    found = tell_apart(real, simulated, seed)
-    nulls = []
-    for number in range(_NULLS):
-        order = np.argsort(Stream(seed, "realism/nulls").uniform(number, np.arange(len(real))))
-        half = len(real) // 2
-        nulls.append(tell_apart(real[order[:half]], real[order[half : 2 * half]], seed + number).auc)
-    earlier = None
-    if first >= last - first:
-        days_before = window_of(log, 2 * first - last, first)
-        if days_before.users >= FEWEST_USERS:
-            earlier = tell_apart(real, features_of(log, days_before, 2 * first - last), seed).auc
-    order = np.argsort(-found.weight, kind="stable")
-    return {
-        "auc": found.auc,
-        "ci": list(found.ci),
-        "real_halves": float(np.median(nulls)),
-        "real_halves_highest": float(np.max(nulls)),
-        "days_before": earlier,
-        "features": [{"title": FEATURES[n], "weight": float(found.weight[n])} for n in order.tolist()],
-    }

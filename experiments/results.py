@@ -12,24 +12,22 @@ import numpy as np
 import polars as pl
 
 from allocation.settings import ExposureAllocation
-from experiments.cluster_analysis import CITY, balance_over_clusters, days_over_clusters
-from experiments.config import Arm, ExperimentConfig, GeneratedWorld
+from experiments.config import Arm, ExperimentConfig
 from experiments.playing import Phases
-from experiments.run_analysis import analyse, scorecard
+from experiments.run_analysis import Unit, analyse, analyse_days
 from experiments.segmenting import Surroundings
 from experiments.serving import ServedArm
 from experiments.serving_results import serving_results
 from experiments.shown_pages import shown_pages
+from experiments.switchback import Switched
 from experiments.thinking import dated_thinking
-from metrics.balance import warmup_balance
-from metrics.daily import daily_effects
+from experiments.user_units import Cities, Users
+from experiments.world_config import GeneratedWorld
 from metrics.definitions import Metric, resolve
-from metrics.srm import sample_ratio
 from metrics.user_totals import user_totals
 from policies.registry import policy_class
 from simulator.engine import VisitCount
 from simulator.environment.weather import CONDITIONS, UNKNOWN_CONDITION
-from simulator.tables import AMOUNTS, COUNTS
 from simulator.world import World
 
 SCHEMA = 2
@@ -74,61 +72,77 @@ class Played:
 def build_results(
     config: ExperimentConfig, world: World, phases: Phases, played: Played, config_hash: str
 ) -> dict[str, Any]:
-    """Analyse what was played; the contents of ``results.json``, schema 2."""
-    analysis = config.analysis
-    control = config.control_name
-    treatments = [arm for arm in config.arms if arm != control]
-    metrics = scorecard(config)
-    days = (phases.experiment_start, phases.experiment_end, phases.follow_up_end)
-    totals = user_totals(played.user_days, *days, metrics)
-    surroundings = Surroundings.of(world)
-    exposed = {arm: int((totals["arm"] == arm).sum()) for arm in config.arms}
-    by_city = config.assignment.unit == "city"
-    cities = surroundings.with_city(totals).unique([CITY, "arm"])
-    randomised = {arm: int((cities["arm"] == arm).sum()) for arm in config.arms} if by_city else exposed
-    ratio = sample_ratio(randomised, {name: arm.share for name, arm in config.arms.items()})
+    """Analyse what was played by users or cities; the contents of ``results.json``, schema 2."""
     under_arm = None
     if played.under_arm is not None:
         under_arm = {arm: pl.concat([played.warmup, table]) for arm, table in played.under_arm.items()}
-    verdict = analyse(
-        config,
+
+    def dated(day: int) -> str:
+        return date_of(world, day)
+
+    kind = Cities if config.assignment.unit == "city" else Users
+    unit = kind(config, phases, played.user_days, under_arm, dated, Surroundings.of(world))
+    days = (phases.experiment_start, phases.experiment_end, phases.follow_up_end)
+    found = outline(
+        world,
         phases,
-        played.user_days,
-        totals,
-        under_arm,
-        ratio.ok,
-        lambda day: date_of(world, day),
-        surroundings,
+        unit,
+        played,
+        config_hash,
+        assigned=played.assigned,
+        gone={"churned": played.churned},
+        frontier=_frontier(config, played, days),
+        pages=shown_pages(played.pages, config.oracle, world, dated),
     )
-    days_of, of_days = played.user_days, list(metrics)
-    if by_city:
-        days_of, of_days = days_over_clusters(surroundings.with_city(played.user_days), CITY, metrics)
-    daily = daily_effects(days_of, control, treatments, of_days, analysis.alpha)
-    daily_truth = true_days(played.under_arm, control, metrics)
-    for point in daily:
-        point["date"] = date_of(world, point["day"])
-        point["truth"] = daily_truth.get((point["metric"], point["treatment"], point["day"]))
+    return found | _serving(config, world, phases, played, unit.users)
+
+
+def outline(
+    world: World,
+    phases: Phases,
+    unit: Unit,
+    left: Played | Switched,
+    config_hash: str,
+    *,
+    assigned: Mapping[str, int],
+    gone: Mapping[str, Any],
+    frontier: dict[str, Any] | None,
+    pages: list[dict[str, Any]] | None,
+) -> dict[str, Any]:
+    """What the results of every run hold, in this order, whatever was randomised.
+
+    Args:
+        world: where it was played.
+        phases: its days.
+        unit: of its analysis.
+        left: what its plays left.
+        config_hash: of the resolved config.
+        assigned: users of each arm.
+        gone: who left, as diagnostics.
+        frontier: true values along lambda, or None.
+        pages: first pages of some users under every arm, or None where there are none to show.
+    """
+    config = unit.config
     return {
-        **opening(config, world, phases, metrics, config_hash),
+        **opening(config, world, phases, unit.metrics, config_hash),
         "arms": {
             name: {
                 "policy": arm.policy,
                 "params": changed_params(arm),
                 "share": arm.share,
-                "users": exposed[name],
-                "assigned": played.assigned[name],
-                "totals": totals_of(played.user_days, name),
+                "users": unit.exposed[name],
+                "assigned": assigned[name],
+                "totals": totals_of(left.user_days, name),
             }
             for name, arm in config.arms.items()
         },
-        "srm": {"p_value": ratio.p_value, "ok": ratio.ok},
-        **verdict,
-        "daily": daily,
+        **analyse(unit),
+        "daily": analyse_days(unit, lambda day: date_of(world, day)),
         "context": context_strip(config, world, phases),
-        "allocation": allocation_of(world, played.diaries),
-        "thinking": thinking_of(world, played.thinking),
-        "frontier": _frontier(config, played, days),
-        "pages": shown_pages(played.pages, config.oracle, world, lambda day: date_of(world, day)),
+        "allocation": allocation_of(world, left.diaries),
+        "thinking": thinking_of(world, left.thinking),
+        "frontier": frontier,
+        "pages": pages,
         "diagnostics": {
             "warmup_balance": [
                 {
@@ -137,20 +151,13 @@ def build_results(
                     "difference_sd": row["smd"],
                     "p_value": row["p_value"],
                 }
-                for row in (
-                    balance_over_clusters(surroundings.with_city(totals), CITY, control, treatments, metrics)
-                    if by_city
-                    else warmup_balance(totals, control, treatments, metrics)
-                )
+                for row in unit.balance()
             ],
-            "visits": {
-                name: {"drawn": v.drawn, "served": v.served, "lost": v.lost} for name, v in played.visits.items()
-            },
-            "exposed": exposed,
-            "churned": played.churned,
-            "warmup_thinking": warmup_thinking_of(world, played.warmup_thinking),
+            "visits": {name: {"drawn": v.drawn, "served": v.served, "lost": v.lost} for name, v in left.visits.items()},
+            "exposed": dict(unit.exposed),
+            **gone,
+            "warmup_thinking": warmup_thinking_of(world, left.warmup_thinking),
         },
-        **_serving(config, world, phases, played, totals),
     }
 
 
@@ -324,33 +331,6 @@ def _frontier(config: ExperimentConfig, played: Played, days: tuple[int, int, in
             {"arm": arm, **values(table)} for arm, table in played.under_arm.items() if arm != config.frontier.arm
         ],
     }
-
-
-def true_days(
-    under_arm: Mapping[str, pl.DataFrame] | None, control: str, metrics: Sequence[Metric]
-) -> dict[tuple[str, str, int], dict[str, float | None]]:
-    """The true difference of each day's values, over all rows of that day under each arm; nothing where unknown."""
-    if under_arm is None:
-        return {}
-    additive = [m for m in metrics if m.window is None]
-    values: dict[str, dict[tuple[str, int], float]] = {}
-    for arm, table in under_arm.items():
-        by_day = table.filter(pl.col("phase") == "experiment").group_by("day", maintain_order=True)
-        sums = by_day.agg(pl.len().alias("users"), pl.col(*COUNTS, *AMOUNTS).sum())
-        values[arm] = {}
-        for row in sums.iter_rows(named=True):
-            for m in additive:
-                whole = row[m.denominator] if m.denominator else row["users"]
-                if whole:
-                    values[arm][m.name, row["day"]] = row[m.numerator] / whole
-    found: dict[tuple[str, str, int], dict[str, float | None]] = {}
-    for arm, of_day in values.items():
-        for (name, day), value in of_day.items():
-            base = values[control].get((name, day))
-            if arm != control and base is not None:
-                effect = value - base
-                found[name, arm, day] = {"effect": effect, "lift": effect / base if base else None}
-    return found
 
 
 def context_strip(config: ExperimentConfig, world: World, phases: Phases) -> dict[str, Any]:

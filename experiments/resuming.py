@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from experiments.config import ExperimentConfig, LogWorld, TraceTraffic, config_hash
+from experiments.config import ExperimentConfig, config_hash
 from experiments.errors import UserError
 from experiments.pieces import SHARE, Piece
 from experiments.progress import Progress
 from experiments.provenance import SOURCES, code_version, package_versions
 from experiments.run_directory import CONFIG, PARTS, RunDirectory
+from experiments.world_config import LogWorld, TraceTraffic
 from policies.registry import policy_class
 
 _PLAN: Final = f"{PARTS}/plan.json"

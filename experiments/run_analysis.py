@@ -1,31 +1,89 @@
-"""What the engine of the verdict is asked for a simulated experiment, and the truth beside its answers.
+"""What the engine of the verdict is asked for a run, whatever was randomised, and the truth beside its answers.
 
-Knows user days and how they become totals: at each look, cut at a height of the warm-up, and under every arm. Does not
-know any test.
+A run's unit of analysis is one object, of users, of cities or of blocks of a city's hours: it has the unit's table, the
+looks at it, what is true of it, and what it alone can tell. Does not know any test, nor how a unit comes about.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
-from experiments.cluster_analysis import CITY, LEFT_OUT, capped_over_clusters, cluster_block
+from experiments.analysis_config import Analysis
 from experiments.config import ExperimentConfig
-from experiments.playing import Phases
-from experiments.run_course import retention_block, trend_rows
-from experiments.segmenting import Surroundings, segment_blocks
-from experiments.truths import Truths, beside
+from experiments.truths import Truth, beside, true_days
 from experiments.verdict import Capped, Question, Reading, answer
-from metrics.capping import cap_heights, capped, share_capped
-from metrics.clusters import clustered
+from metrics.daily import daily_effects
 from metrics.definitions import Covariate, Metric, resolve
-from metrics.user_totals import user_totals
-from simulator.tables import AMOUNTS
+from metrics.srm import sample_ratio
+
+
+class Unit(ABC):
+    """What was randomised and is the unit of every test, as its run left it.
+
+    Attributes:
+        config: the experiment.
+        table: one row a unit, with ``arm`` and the columns of ``tested``.
+        tested: the scorecard over the rows of the table.
+        metrics: the scorecard as readers are told of it, and as the truth is formed: the same values as ``tested``.
+        settings: of the analysis, without what this unit cannot tell.
+        clusters: whether units are clusters of users, which are few.
+        exposed: users who came, by arm.
+        under_arm: days or blocks of everybody under each arm, or None where nobody knows.
+    """
+
+    config: ExperimentConfig
+    table: pl.DataFrame
+    tested: Sequence[Metric]
+    metrics: Sequence[Metric]
+    settings: Analysis
+    clusters: bool
+    exposed: Mapping[str, int]
+    under_arm: Mapping[str, pl.DataFrame] | None
+
+    @property
+    def control(self) -> str:
+        """The arm that the others are held against."""
+        return self.config.control_name
+
+    @property
+    def treatments(self) -> list[str]:
+        """The others, in the order of the config."""
+        return [arm for arm in self.config.arms if arm != self.control]
+
+    @abstractmethod
+    def readings(self) -> Sequence[Reading]:
+        """The looks at the primary metric, in order; the last is the table."""
+
+    @abstractmethod
+    def capped(self) -> Capped | None:
+        """The same units with heavy tails cut, or None."""
+
+    @abstractmethod
+    def truth(self, look: int, heights: Mapping[str, float] | None = None) -> Truth:
+        """True effects at a look by its number, -1 for the last, with tails cut at heights by metric."""
+
+    @abstractmethod
+    def days(self) -> tuple[pl.DataFrame, Sequence[Metric]]:
+        """Days of units in the shape that ``metrics.daily`` reads, and the metrics over them."""
+
+    @abstractmethod
+    def balance(self) -> list[dict[str, Any]]:
+        """The warm-up of units compared between arms; as of ``metrics.balance.warmup_balance``."""
+
+    @abstractmethod
+    def alone(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Blocks of ``results.json`` beside the answers that this unit has, empty ones for what it cannot tell.
+
+        Args:
+            found: the answers; their quantiles, which not every unit has, are given their truth here.
+        """
 
 
 def scorecard(config: ExperimentConfig) -> tuple[Metric, ...]:
-    """The metrics of a config, with the covariates that it asks for beside their own."""
+    """The metrics of a config over users, with the covariates that it asks for beside their own."""
     more = tuple(Covariate(f"{name}_before") for name in config.analysis.covariates)
     return tuple(
         replace(metric, covariates=tuple(dict.fromkeys((*metric.covariates, *more))))
@@ -33,153 +91,50 @@ def scorecard(config: ExperimentConfig) -> tuple[Metric, ...]:
     )
 
 
-def analyse(
-    config: ExperimentConfig,
-    phases: Phases,
-    user_days: pl.DataFrame,
-    totals: pl.DataFrame,
-    under_arm: Mapping[str, pl.DataFrame] | None,
-    trusted: bool,
-    date_of: Callable[[int], str],
-    surroundings: Surroundings,
-) -> dict[str, Any]:
+def analyse(unit: Unit) -> dict[str, Any]:
     """Blocks of ``results.json`` with the truth beside each estimate.
 
-    Those of ``verdict.answer``, and ``segments``, ``interactions``, ``trends`` and ``retention``. Where cities were
-    randomised the tests are over cities; these last four are then empty, and ``clusters`` says what that cost.
-
-    Args:
-        config: the experiment.
-        phases: its days.
-        user_days: what an experimenter would see.
-        totals: its users' totals at the end.
-        under_arm: user days of all users under each arm, warm-up included, or None where nobody knows.
-        trusted: whether the sample ratio holds.
-        date_of: the date of a day.
-        surroundings: what cities and days were like.
+    Returns:
+        ``srm``, those of ``verdict.answer``, and those that the unit alone has.
     """
-    metrics, control = scorecard(config), config.control_name
-    treatments = [arm for arm in config.arms if arm != control]
-    truths = Truths(under_arm, phases, control, metrics)
-    days = config.analysis.sequential.days_of(config.horizon.days)
-    cut = _capped(config, phases, user_days, metrics)
-    by_city = config.assignment.unit == "city"
-    tested, compared = totals, list(metrics)
-    if by_city:
-        totals = surroundings.with_city(totals)
-        tested, compared = clustered(totals, CITY, metrics)
-        cut = capped_over_clusters(cut and replace(cut, totals=surroundings.with_city(cut.totals)), CITY)
-    question = Question(
-        totals=tested,
-        control=control,
-        treatments=treatments,
-        metrics=compared,
-        primary=config.analysis.primary,
-        settings=config.analysis,
-        trusted=trusted,
-        readings=[
-            Reading(
-                time=day / config.horizon.days,
-                labels={"day": phases.experiment_start + day - 1, "date": date_of(phases.experiment_start + day - 1)},
-                totals=_totals_after(user_days, tested, day, phases, metrics),
-            )
-            for day in days
-        ],
-        capped=cut,
-        clusters=by_city,
+    config = unit.config
+    counts = {arm: int((unit.table["arm"] == arm).sum()) for arm in config.arms}
+    ratio = sample_ratio(counts, {name: arm.share for name, arm in config.arms.items()})
+    found = answer(
+        Question(
+            totals=unit.table,
+            control=unit.control,
+            treatments=unit.treatments,
+            metrics=unit.tested,
+            primary=config.analysis.primary,
+            settings=unit.settings,
+            trusted=ratio.ok,
+            readings=unit.readings(),
+            capped=unit.capped(),
+            clusters=unit.clusters,
+        )
     )
-    found = answer(question)
     for row in found["comparisons"]:
         key = (row["metric"], row["treatment"])
-        row["truth"] = beside(truths.at(days[-1]).get(key), row["ci"], row["lift_ci"])
+        row["truth"] = beside(unit.truth(-1).get(key), row["ci"], row["lift_ci"])
         if row["capped"]:
             heights = {row["metric"]: row["capped"]["height"]}
-            row["capped"]["truth"] = beside(truths.at(days[-1], heights).get(key), row["capped"]["ci"])
+            row["capped"]["truth"] = beside(unit.truth(-1, heights).get(key), row["capped"]["ci"])
     for path in found["sequential"]:
-        for look, day in zip(path["looks"], days, strict=True):
-            look["truth"] = beside(truths.at(day).get((path["metric"], path["treatment"])), look["ci"])
-    for row in found["quantiles"]:
-        row["truth"] = truths.of_quantile(row, days[-1])
-    if by_city:
-        analysis = config.analysis
-        found |= {"segments": [], "interactions": [], "trends": [], "retention": None}
-        found["clusters"] = cluster_block(
-            totals, CITY, "cities", "users", found["comparisons"], metrics, analysis.alpha, analysis.cuped, LEFT_OUT
-        )
-    else:
-        found |= _segments(config, phases, user_days, totals, truths, surroundings, metrics)
-        found["trends"] = trend_rows(config, user_days, truths, metrics)
-        found["retention"] = retention_block(config, phases, user_days, truths)
+        for number, look in enumerate(path["looks"]):
+            look["truth"] = beside(unit.truth(number).get((path["metric"], path["treatment"])), look["ci"])
     for row in found["guardrails"]:
-        truth = truths.at(days[-1]).get((row["metric"], row["treatment"]))
+        truth = unit.truth(-1).get((row["metric"], row["treatment"]))
         row["truth"] = None if truth is None else {"lift": truth["lift"]}
+    return {"srm": {"p_value": ratio.p_value, "ok": ratio.ok}, **found, **unit.alone(found)}
+
+
+def analyse_days(unit: Unit, date_of: Callable[[int], str]) -> list[dict[str, Any]]:
+    """The effect of each day, with its date and the true one."""
+    table, metrics = unit.days()
+    found = daily_effects(table, unit.control, unit.treatments, metrics, unit.settings.alpha)
+    truth = true_days(unit.under_arm, unit.control, unit.metrics)
+    for point in found:
+        point["date"] = date_of(point["day"])
+        point["truth"] = truth.get((point["metric"], point["treatment"], point["day"]))
     return found
-
-
-def cap_heights_of(config: ExperimentConfig, user_days: pl.DataFrame, metrics: Sequence[Metric]) -> dict[str, float]:
-    """The height at which each amount of the scorecard is cut, by column; empty where nothing is to be cut."""
-    chosen = [metric.numerator for metric in metrics if metric.kind == "mean" and metric.numerator in AMOUNTS]
-    if config.analysis.capping is None or not chosen:
-        return {}
-    return cap_heights(user_days.filter(pl.col("phase") == "warmup"), chosen, config.analysis.capping)
-
-
-def _totals_after(
-    user_days: pl.DataFrame, at_the_end: pl.DataFrame, days: int, phases: Phases, metrics: tuple[Metric, ...]
-) -> Callable[[], pl.DataFrame]:
-    """Users' totals as they stood after so many days of the experiment."""
-    end = phases.experiment_start + days
-    if end == phases.experiment_end:
-        return lambda: at_the_end
-    return lambda: user_totals(user_days, phases.experiment_start, end, end, metrics)
-
-
-def _capped(
-    config: ExperimentConfig, phases: Phases, user_days: pl.DataFrame, metrics: tuple[Metric, ...]
-) -> Capped | None:
-    """Totals of days that are cut one by one, so that the height does not depend on how long the experiment is."""
-    quantile, heights = config.analysis.capping, cap_heights_of(config, user_days, metrics)
-    if quantile is None or not heights:
-        return None
-    cut = {metric.name: metric for metric in metrics if metric.kind == "mean" and metric.numerator in heights}
-    days = (phases.experiment_start, phases.experiment_end, phases.follow_up_end)
-    outcome = user_days.filter(pl.col("phase") == "experiment")
-    by_arm = {arm: outcome.filter(pl.col("arm") == arm) for arm in config.arms}
-    return Capped(
-        totals=user_totals(capped(user_days, heights), *days, list(cut.values())),
-        metrics=cut,
-        quantile=dict.fromkeys(cut, quantile),
-        heights={name: heights[metric.numerator] for name, metric in cut.items()},
-        shares={
-            name: {
-                arm: share_capped(table, metric.numerator, heights[metric.numerator]) for arm, table in by_arm.items()
-            }
-            for name, metric in cut.items()
-        },
-    )
-
-
-def _segments(
-    config: ExperimentConfig,
-    phases: Phases,
-    user_days: pl.DataFrame,
-    totals: pl.DataFrame,
-    truths: Truths,
-    surroundings: Surroundings,
-    metrics: tuple[Metric, ...],
-) -> dict[str, list[dict[str, Any]]]:
-    analysis = config.analysis
-    return segment_blocks(
-        surroundings,
-        analysis.segments,
-        next(metric for metric in metrics if metric.name == analysis.primary),
-        config.control_name,
-        [arm for arm in config.arms if arm != config.control_name],
-        user_days.filter(pl.col("phase") == "experiment"),
-        totals,
-        truths.days("experiment"),
-        truths.totals(config.horizon.days),
-        analysis.alpha,
-        analysis.cuped,
-        analysis.correction,
-    )

@@ -3,6 +3,7 @@
 Knows user days, phases and arms. Does not know any test.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -17,7 +18,7 @@ from metrics.trend import effect_trends
 
 
 def trend_rows(
-    config: ExperimentConfig, user_days: pl.DataFrame, truths: Truths, metrics: tuple[Metric, ...]
+    config: ExperimentConfig, user_days: pl.DataFrame, truths: Truths, metrics: Sequence[Metric]
 ) -> list[dict[str, Any]]:
     """Whether effects grow or fade; the true slope is that of all users under both arms."""
     control, analysis = config.control_name, config.analysis

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from policies.recgpt.wording import profile_words
 from simulator.batches import BUY, CART, CLICK, COGNITIVE, DAY_SECONDS, FAVOURITE, Bools, Ints
+from simulator.population import profile_words
 from simulator.streams import Stream
 from simulator.world import World
 

@@ -42,11 +42,15 @@ class Place:
 
 
 @contextlib.contextmanager
-def speaking_plainly() -> Iterator[Place]:
-    """Turn what the user can put right into one line and exit code 2, and Ctrl-C into one line and 130."""
+def speaking_plainly(*, every_mistake: bool = False) -> Iterator[Place]:
+    """Turn what the user can put right into one line and exit code 2, and Ctrl-C into one line and 130.
+
+    Args:
+        every_mistake: of a file with several mistakes tell all, a line each, in place of the first and their number.
+    """
     place = Place()
     try:
-        from experiments.errors import UserError
+        from experiments.errors import MistakesError, UserError
         from policies.language.errors import LanguageError
         from simulator.datasets.interactions import DatasetError
         from simulator.pools import EngineError, WorkerDiedError
@@ -55,7 +59,9 @@ def speaking_plainly() -> Iterator[Place]:
         try:
             yield place
         except (UserError, DatasetError, EngineError, LanguageError, ServingError) as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            several = every_mistake and isinstance(error, MistakesError)
+            for said in error.lines if several else (str(error),):  # type: ignore[union-attr]
+                typer.echo(f"error: {' '.join(said.split())}", err=True)
             raise typer.Exit(USER_ERROR) from error
         except WorkerDiedError as error:
             typer.echo(f"error: {error}{place.how_to_go_on()}", err=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import ExperimentConfig
-from experiments.errors import UserError
+from experiments.errors import MistakesError, UserError
 from experiments.groundwork import world_key
 from experiments.loading import check_config, read_config, set_key
 from experiments.report import words
@@ -48,7 +48,8 @@ def load_points(path: Path, overrides: Sequence[str] = ()) -> tuple[ExperimentCo
         overrides: ``path.to.key=value``, as for an experiment; applied to all points.
 
     Raises:
-        UserError: if the file is no experiment with a sweep, or one of its points is no valid experiment.
+        MistakesError: if points are no valid experiments.
+        UserError: if the file is no experiment with a sweep.
     """
     data = read_config(path, overrides)
     base = check_config(data, path.parent)
@@ -58,7 +59,7 @@ def load_points(path: Path, overrides: Sequence[str] = ()) -> tuple[ExperimentCo
         raise UserError(f"{path}: holds no sweep; say under sweep.grid which keys take which values")
     del data["sweep"]
     keys = list(base.sweep.grid)
-    points = []
+    points, wrong = [], []
     for seed in base.sweep.seeds or (base.seed,):
         for chosen in product(*base.sweep.grid.values()):
             values = dict(zip(keys, chosen, strict=True))
@@ -70,8 +71,12 @@ def load_points(path: Path, overrides: Sequence[str] = ()) -> tuple[ExperimentCo
                 config = check_config(changed, path.parent)
             except UserError as error:
                 at = ", ".join(f"{key}={words.configured(value)}" for key, value in values.items()) or f"seed={seed}"
-                raise UserError(f"sweep, at {at}: {error}") from error
+                said = error.lines if isinstance(error, MistakesError) else (str(error),)
+                wrong += [f"sweep, at {at}: {line}" for line in said]
+                continue
             assert isinstance(config, ExperimentConfig)
             points.append(Point(values, config))
+    if wrong:
+        raise MistakesError(wrong)
     worlds = list(dict.fromkeys(world_key(point.config) for point in points))
     return base, sorted(points, key=lambda point: worlds.index(world_key(point.config)))

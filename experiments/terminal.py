@@ -14,7 +14,7 @@ from rich.table import Table
 from experiments.console import line as _line
 from experiments.console import table as _table
 from experiments.console import text as _text
-from experiments.report import daily, designs, open_loop, retention, segments, serving, thinking, words
+from experiments.report import daily, designs, few_units, open_loop, retention, segments, serving, thinking, words
 
 _WIDE: Final = 110
 _LONGEST_NAME: Final = 22
@@ -35,6 +35,9 @@ def print_verdict(console: Console, results: Mapping[str, Any]) -> None:
     console.print()
     console.print(_arms(console, results))
     _line(console, words.srm_sentence(results), "" if results["srm"]["ok"] else "bold red")
+    few = few_units.sentence(results)
+    if few:
+        _line(console, few, "bold red")
     for sentence in designs.sentences(results):
         _line(console, sentence)
     for verdict in words.verdicts(results):

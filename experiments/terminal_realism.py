@@ -27,17 +27,20 @@ def print_realism(console: Console, found: Mapping[str, Any]) -> None:
     shown.add_column("row", overflow="fold")
     for head in ("", "distance", "floor", "95% below", "times floor"):
         shown.add_column(head, justify="right", no_wrap=True)
+    shown.add_column("", no_wrap=True)
     for row in found["rows"]:
+        mark, style = ("", "") if row["within_noise"] else ("*", "bold")
         shown.add_row(
             text(console, row["title"]),
             row["measure"],
             told.distance(row["distance"]),
             told.distance(row["floor"]),
             told.distance(row["floor_high"]),
-            text(console, told.ratio(row["ratio"]), "" if row["within_noise"] else "bold"),
+            text(console, told.ratio(row["ratio"]), style),
+            text(console, mark, style),
         )
     console.print(shown)
-    line(console, "bold: further apart than 19 of 20 floors", "dim")
+    line(console, "*: further apart than 19 of 20 floors", "dim")
     console.print()
     totals = table()
     for number, head in enumerate(told.totals(found).heads):

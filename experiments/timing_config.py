@@ -3,13 +3,16 @@
 Knows the shape of a config and the names it may refer to (cards, models, policies). Measures and models nothing.
 """
 
+from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from experiments.cards_config import CardPrice, CardStepTime, Promise
-from experiments.config import GeneratedWorld, PolicyChoice, slug
+from experiments.config import PolicyChoice, slug
+from experiments.errors import refuse
+from experiments.world_config import GeneratedWorld
 from simulator.parameters import Parameters, Positive
 from simulator.serving.hardware import accelerator
 from simulator.serving.link import Link
@@ -230,25 +233,29 @@ class TimingConfig(Parameters):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "TimingConfig":
+        refuse(self._mistakes())
+        return self
+
+    def _mistakes(self) -> Iterator[str]:
+        """What is wrong between the parts, a line each."""
         lengths = [name for name, plan in self.plans.items() if isinstance(plan, LengthsPlan)]
         for name, row in self.rows.items():
             if lengths and row.params.get("experts") == "adaptive":
-                raise ValueError(
+                yield (
                     f"rows.{name}.params.experts: 'adaptive' has no number in plans.{lengths[0]}; give a number, or a "
                     "plan of kind world"
                 )
         served = tuple(self.plans) if self.serving is None or self.serving.plans is None else self.serving.plans
         for name in served:
             if name not in self.plans:
-                raise ValueError(f"serving.plans: {name!r} is none of {', '.join(self.plans)}; name one of them")
+                yield f"serving.plans: {name!r} is none of {', '.join(self.plans)}; name one of them"
         if self.paper is None:
-            return self
+            return
         if self.serving is None:
-            raise ValueError("paper: the report's claims are of accelerators; give serving too, or leave it out")
+            yield "paper: the report's claims are of accelerators; give serving too, or leave it out"
         if self.paper.plan not in served:
-            raise ValueError(f"paper.plan: {self.paper.plan!r} is none of {', '.join(served)}; name one that is served")
+            yield f"paper.plan: {self.paper.plan!r} is none of {', '.join(served)}; name one that is served"
         for field, policy in (("control", "recgpt_v1"), ("treatment", "recgpt_v2")):
             chosen = self.rows.get(getattr(self.paper, field))
             if chosen is None or chosen.policy != policy:
-                raise ValueError(f"paper.{field}: {getattr(self.paper, field)!r} is no row of {policy}; name one")
-        return self
+                yield f"paper.{field}: {getattr(self.paper, field)!r} is no row of {policy}; name one"

@@ -90,19 +90,26 @@ def agent_class(name: str) -> type[Agent]:
     return found
 
 
+def stated_plans(config: TimingConfig) -> dict[str, dict[str, RowPlan]]:
+    """Each row's plan where the config states its lengths, by the plan's name and the row's."""
+    return {
+        name: {row: stated_plan(plan, choice) for row, choice in config.rows.items()}
+        for name, plan in config.plans.items()
+        if isinstance(plan, LengthsPlan)
+    }
+
+
 def make_plans(config: TimingConfig, progress: Progress) -> dict[str, dict[str, RowPlan]]:
-    """Each row's plan, by the plan's name and the row's.
+    """Each row's plan, by the plan's name and the row's, in the order of the config.
 
     Raises:
         LanguageError: a row's language model cannot be loaded.
     """
-    found = {}
-    for name, plan in config.plans.items():
-        if isinstance(plan, WorldPlan):
-            found[name] = world_plans(plan, config.rows, config.seed, progress)
-        else:
-            found[name] = {row: stated_plan(plan, choice) for row, choice in config.rows.items()}
-    return found
+    stated = stated_plans(config)
+    return {
+        name: world_plans(plan, config.rows, config.seed, progress) if isinstance(plan, WorldPlan) else stated[name]
+        for name, plan in config.plans.items()
+    }
 
 
 def stated_plan(plan: LengthsPlan, row: Row) -> RowPlan:

@@ -5,13 +5,13 @@ step time that are assumed unless the config gives measured ones; names begin wi
 step times stands beside them, None where nobody knows it. Knows plans by their lengths; knows no policy and no world.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from math import ceil
 from typing import Any, Final
 
 from experiments.progress import Progress
-from experiments.timing_config import Against, Serving
+from experiments.timing_config import Against, CardStepTime, Serving
 from experiments.timing_plans import RowPlan
 from simulator.serving.cluster import Cluster, kv_capacity, serve
 from simulator.serving.errors import ServingError
@@ -86,10 +86,40 @@ def check_serving(serving: Serving, plans: Mapping[str, Mapping[str, RowPlan]] |
                     )
 
 
+def check_promise(
+    serving: Serving, card: str, plans: Mapping[str, Mapping[str, RowPlan]], seed: int, progress: Progress
+) -> None:
+    """Refuse a promise that this card could not keep if its steps took no longer than its data sheet's peaks allow.
+
+    It asks nothing of step times, so it can be held against a card whose steps are still to be measured.
+
+    Raises:
+        ServingError: no size up to ``serving.most`` keeps the promise even then.
+    """
+    at_peak = serving.model_copy(
+        update={"step_time": serving.step_time | {card: CardStepTime(compute_efficiency=1.0, memory_efficiency=1.0)}}
+    )
+    try:
+        project(at_peak, [card], plans, seed, progress)
+    except ServingError as error:
+        raise ServingError(f"{error}; these are the fewest seconds that the data sheet of {card} allows") from None
+
+
 def project(
-    serving: Serving, plans: Mapping[str, Mapping[str, RowPlan]], seed: int, progress: Progress
+    serving: Serving,
+    hardware: Sequence[str],
+    plans: Mapping[str, Mapping[str, RowPlan]],
+    seed: int,
+    progress: Progress,
 ) -> list[dict[str, Any]]:
     """Size the least cluster for each plan that is served, each row and card, and say what it comes to.
+
+    Args:
+        serving: the cluster.
+        hardware: of which of its cards.
+        plans: by name and row; those that are not served are passed over.
+        seed: of the simulated jobs.
+        progress: is told how far things are.
 
     Raises:
         ServingError: no size up to ``serving.most`` keeps the promise.
@@ -97,10 +127,12 @@ def project(
     shape = model_shape(serving.model)
     cases = [
         (name, row, each, card)
-        for card in serving.hardware
+        for card in hardware
         for name in serving.plans or plans
-        for row, each in plans[name].items()
+        for row, each in plans.get(name, {}).items()
     ]
+    if not cases:
+        return []
     found = []
     with progress.stage("sizing clusters", len(cases)) as stage:
         for name, row, each, card in cases:

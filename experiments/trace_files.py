@@ -15,7 +15,7 @@ from experiments.errors import unwritable
 from simulator.batches import Ints
 from simulator.datasets.online_retail import online_retail_visits
 from simulator.datasets.taobao import FIRST_DAY, taobao_visits
-from simulator.traffic import trace_of
+from simulator.traffic import TRACE_SCHEMA, trace_of
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,14 @@ def write_trace(out: Path, portions: Iterable[pl.DataFrame]) -> None:
             files.append(Path(folder, f"{number:06d}.parquet"))
             rows.write_parquet(files[-1])
         pl.scan_parquet(files).sink_parquet(temporary, engine="streaming")
+
+
+def holds_trace(path: Path) -> bool:
+    """Whether a file is such as ``write_trace`` writes."""
+    try:
+        return pl.read_parquet_schema(path) == TRACE_SCHEMA
+    except (OSError, pl.exceptions.PolarsError):
+        return False
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from experiments.engines import EngineChoice, EngineName, Players, RayAddress, Workers
+from experiments.out_files import Force, check_out
 from experiments.progress import progress_for
 from experiments.speaking import speaking_plainly
 
@@ -42,6 +43,7 @@ def record(
     workers: Workers = None,
     engine: EngineChoice = EngineName.processes,
     ray_address: RayAddress = None,
+    force: Force = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the outcome.")] = False,
 ) -> None:
     """Write down an experiment's visits, so that any policies can be met by the same."""
@@ -60,7 +62,7 @@ def record(
                 f"{config}: assignment.unit is city_hours, whose visits belong to no arm; record the same config with "
                 "--set 'assignment={unit: user}'"
             )
-        _check_out(out)
+        _check_trace(out, force)
         progress = progress_for(Console(stderr=True), quiet=quiet)
         with players.ready() as (opened, count):
             trace = record_traffic(checked, count, progress, opened)
@@ -74,12 +76,13 @@ def convert(
     source: Annotated[Source, typer.Argument(metavar="SOURCE", help="taobao or online-retail.")],
     path: Annotated[Path, typer.Argument(metavar="FILE", help="UserBehavior.csv, or online_retail.csv or .csv.gz.")],
     out: Out,
+    force: Force = False,
 ) -> None:
     """Make a trace of the visits of a real log, in memory that does not grow with the file."""
     with speaking_plainly():
         from experiments.trace_files import convert_online_retail, convert_taobao
 
-        _check_out(out)
+        _check_trace(out, force)
         converted = convert_taobao if source == Source.taobao else convert_online_retail
         found = converted(path, out)
         typer.echo(f"{out}: {found.visits:,} visits of {found.users:,} users, {found.first} to {found.last}")
@@ -90,8 +93,10 @@ def _in_words(counts: Mapping[str, int]) -> str:
     return "rows: " + ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in counts.items())
 
 
-def _check_out(out: Path) -> None:
+def _check_trace(out: Path, force: bool) -> None:
     from experiments.errors import UserError
+    from experiments.trace_files import holds_trace
 
     if out.suffix != ".parquet":
         raise UserError(f"--out: {out}; give a file that ends in .parquet")
+    check_out(out, force, "a trace", holds_trace)

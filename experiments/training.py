@@ -12,7 +12,10 @@ from experiments.training_config import TrainingConfig, TrainingWorld
 from experiments.worlds import build_world
 from policies.recgpt.tags import TagVocabulary
 from policies.training.evidence import Evidence
-from policies.training.knowledge import entity_questions, facts, questions, sentences
+from policies.training.fact_questions import questions
+from policies.training.fact_sentences import sentences
+from policies.training.facts import facts
+from policies.training.item_questions import entity_questions
 from policies.training.lessons import Teacher
 from policies.training.school import Curriculum, Report, adapt, found_school
 from simulator.shards import shard_pool

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from experiments.config import GeneratedWorld
-from policies.training.knowledge import KnowledgeParams
+from experiments.world_config import GeneratedWorld
+from policies.training.facts import KnowledgeParams
 from policies.training.settings import SchoolParams
 from simulator.parameters import Parameters
 

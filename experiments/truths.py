@@ -3,7 +3,7 @@
 Knows user days under each arm and how they become totals. Does not know any estimate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from metrics.definitions import Metric
 from metrics.survival import silences, survival_curve
 from metrics.truth import true_effects
 from metrics.user_totals import user_totals
+from simulator.tables import AMOUNTS, COUNTS
 
 Truth = Mapping[tuple[str, str], Mapping[str, float | None]]
 _TRUE: Final = ("effect", "lift")
@@ -43,7 +44,7 @@ class Truths:
         under_arm: Mapping[str, pl.DataFrame] | None,
         phases: Phases,
         control: str,
-        metrics: tuple[Metric, ...],
+        metrics: Sequence[Metric],
     ) -> None:
         self._under_arm, self._phases = under_arm, phases
         self._control, self._metrics = control, metrics
@@ -97,3 +98,30 @@ class Truths:
             arm: user_totals(capped(table, cut), phases.experiment_start, end, observed, self._metrics)
             for arm, table in (self._under_arm or {}).items()
         }
+
+
+def true_days(
+    under_arm: Mapping[str, pl.DataFrame] | None, control: str, metrics: Sequence[Metric]
+) -> dict[tuple[str, str, int], dict[str, float | None]]:
+    """The true difference of each day's values, over all rows of that day under each arm; nothing where unknown."""
+    if under_arm is None:
+        return {}
+    additive = [m for m in metrics if m.window is None]
+    values: dict[str, dict[tuple[str, int], float]] = {}
+    for arm, table in under_arm.items():
+        by_day = table.filter(pl.col("phase") == "experiment").group_by("day", maintain_order=True)
+        sums = by_day.agg(pl.len().alias("users"), pl.col(*COUNTS, *AMOUNTS).sum())
+        values[arm] = {}
+        for row in sums.iter_rows(named=True):
+            for m in additive:
+                whole = row[m.denominator] if m.denominator else row["users"]
+                if whole:
+                    values[arm][m.name, row["day"]] = row[m.numerator] / whole
+    found: dict[tuple[str, str, int], dict[str, float | None]] = {}
+    for arm, of_day in values.items():
+        for (name, day), value in of_day.items():
+            base = values[control].get((name, day))
+            if arm != control and base is not None:
+                effect = value - base
+                found[name, arm, day] = {"effect": effect, "lift": effect / base if base else None}
+    return found

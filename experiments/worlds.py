@@ -5,7 +5,7 @@ from datetime import date
 
 import numpy as np
 
-from experiments.config import DrawnTraffic, FittedPurchases, GeneratedWorld, LogWorld, TraceTraffic
+from experiments.world_config import DrawnTraffic, FittedPurchases, GeneratedWorld, LogWorld, TraceTraffic
 from simulator.datasets.interactions import DatasetError, PurchaseLog
 from simulator.datasets.online_retail import read_online_retail
 from simulator.fitted.continuation import continue_log

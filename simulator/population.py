@@ -1,4 +1,4 @@
-"""Users: the traits that stay with them. What moves is in ``state``."""
+"""Users: the traits that stay with them, and what they declare, in words. What moves is in ``state``."""
 
 from dataclasses import dataclass, fields
 
@@ -9,7 +9,7 @@ from scipy.special import gammaincinv
 from simulator.batches import Floats, Ints, Ints32, ObservedUsers, read_only
 from simulator.parameters import IntentParameters, PopulationParameters
 from simulator.streams import Stream
-from simulator.taxonomy import AGE_BANDS, HOUSEHOLDS, Taxonomy, segment_of
+from simulator.taxonomy import AGE_BANDS, GENDERS, HOUSEHOLDS, Taxonomy, segment_of
 
 AGE_SHARES = (0.15, 0.25, 0.21, 0.17, 0.13, 0.09)
 """Shares of the age bands among shoppers: an assumption, young adults over-represented as in most shops' logs."""
@@ -26,6 +26,14 @@ HOUSEHOLD_BY_AGE = (
 
 LIFESTYLES = 6
 """Latent dimensions along which likings for categories of different departments go together."""
+
+_PERSON = {"female": "woman", "male": "man"}
+_HOUSEHOLD = {
+    "single": "single",
+    "couple": "couple",
+    "young_children": "young children",
+    "teenagers": "teenagers",
+}
 
 _BLOCK = 4096
 
@@ -73,6 +81,18 @@ class Population:
         )
         rest = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "observed"}
         return Population(observed=observed, **rest)
+
+
+def profile_words(users: ObservedUsers, row: int) -> str:
+    """What is declared of a user: ``woman, 35-44, young children``; ``anyone`` where nothing is."""
+    words = []
+    if users.gender[row] >= 0:
+        words.append(_PERSON[GENDERS[users.gender[row]]])
+    if users.age_band[row] >= 0:
+        words.append(AGE_BANDS[users.age_band[row]])
+    if users.household[row] >= 0:
+        words.append(_HOUSEHOLD[HOUSEHOLDS[users.household[row]]])
+    return ", ".join(words) or "anyone"
 
 
 def choose(cumulative: Floats, uniform: Floats) -> Ints32:

@@ -6,7 +6,7 @@ Made from the results alone. Counts, and computes no statistic. Knows nothing of
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from experiments.report import designs, words
+from experiments.report import designs, few_units, words
 from experiments.report.drawing import Figure
 
 
@@ -37,6 +37,9 @@ def charts(results: Mapping[str, Any]) -> dict[str, Figure]:
 def checks(results: Mapping[str, Any]) -> list[Check]:
     """All checks of which a run holds something, in the order of the page."""
     found = [Check("Sample ratio", words.srm_sentence(results), not results["srm"].get("ok"))]
+    few = few_units.sentence(results)
+    if few:
+        found.append(Check("Number of units", few, True))
     design = designs.sentences(results)
     if design:
         found.append(Check("What was randomised", " ".join(design), None))

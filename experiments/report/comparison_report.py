@@ -1,6 +1,7 @@
 """The report of a comparison: runs and their arms beside each other, on one page."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from experiments.report import beside, pareto
@@ -11,12 +12,13 @@ SECTIONS: Final = (
     Section("pareto", "What is gained for what", pareto),
     Section("runs", "The runs"),
 )
+TITLE: Final = "comparison"
 
 
 def render_comparison(comparison: Mapping[str, Any]) -> str:
     """The HTML report of a comparison, as ``compare_runs`` gives it."""
     return render_page(
-        "comparison",
+        TITLE,
         comparison,
         SECTIONS,
         opening="together",
@@ -24,3 +26,11 @@ def render_comparison(comparison: Mapping[str, Any]) -> str:
         comparison=comparison,
         treatments=len(beside.looks(comparison)),
     )
+
+
+def holds_comparison(path: Path) -> bool:
+    """Whether a file is such a page."""
+    try:
+        return f"<title>{TITLE}</title>" in path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False

@@ -25,7 +25,6 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, Protocol
 
@@ -35,91 +34,20 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from policies.language.constraint import ListConstraint, ListStates
+from policies.language.asking import PREFIX_BUCKET, Ask, Decoding, Prompt, Tokens
+from policies.language.batch import Batch, States
+from policies.language.constraint import ListConstraint
 from policies.language.errors import LanguageError
-from policies.language.kv import ROOM, Masks, RoomyLayer
+from policies.language.kv import Masks
 from policies.language.ledger import Ledger
 from policies.language.model import Language
 from policies.language.prompt_cache import cache_key
 from policies.language.soft_tokens import SoftVocabulary, embed
-from simulator.batches import Ints
-from simulator.streams import Stream
 
-PREFIX_BUCKET: Final = 64
-SUFFIX_BUCKET: Final = 16
-ROWS: Final = 16
-"""Fewest rows of a matrix product whose path does not depend on their number."""
 READ_TOKENS: Final = 4096
 """Most padded prefix tokens read at once."""
 KEPT_BYTES: Final = 256 << 20
 """Most memory for keys and values of prefixes that later calls may ask for again."""
-
-Tokens = tuple[int, ...]
-States = list[tuple[Tensor, Tensor]]
-"""Keys and values of one prefix in each layer, [heads, padded length, head width]."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What a model is asked: a beginning that other prompts may share, and the rest.
-
-    Attributes:
-        prefix: token ids, entities' among them; may be empty.
-        suffix: token ids that follow; may be empty where the prefix is not.
-        keep: first tokens of the prefix that stay where the window is too short: what follows them goes, oldest first.
-    """
-
-    prefix: Tokens
-    suffix: Tokens
-    keep: int = 0
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """A prefix that several prompts share: its tokens, and how many of them stay (see ``Prompt``)."""
-
-    tokens: Tokens
-    keep: int
-
-    def asked(self, suffix: Tokens) -> Prompt:
-        """The prompt that goes on with ``suffix``."""
-        return Prompt(self.tokens, suffix, self.keep)
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How an answer is written.
-
-    Attributes:
-        max_tokens: most tokens of an answer.
-        stop: tokens that end it.
-        constraint: grammar of the answers, one for all prompts or one for each; its stop ends an answer too.
-        temperature: 0 takes the likeliest token, above it tokens are drawn.
-        stream: where draws come from, needed above 0.
-        no_repeat: so many tokens in a row stand in an answer once at most; 0 for no such rule. Small models that take
-            the likeliest token say the same again and again without it.
-
-    Raises:
-        ValueError: a number is out of range, or tokens are to be drawn and there is no stream.
-    """
-
-    max_tokens: int
-    stop: Tokens
-    constraint: ListConstraint | Sequence[ListConstraint] | None = None
-    temperature: float = 0.0
-    stream: Stream | None = None
-    no_repeat: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        if self.max_tokens < 1:
-            raise ValueError(f"decoding.max_tokens: {self.max_tokens} (at least 1)")
-        if self.no_repeat < 0 or self.no_repeat == 1:
-            raise ValueError(f"decoding.no_repeat: {self.no_repeat} (0, or 2 and more)")
-        if self.temperature < 0:
-            raise ValueError(f"decoding.temperature: {self.temperature} (0 or more)")
-        if self.temperature > 0 and self.stream is None:
-            raise ValueError(f"decoding.stream: none (temperature {self.temperature} draws tokens and needs one)")
 
 
 class AnswerCache(Protocol):
@@ -130,25 +58,6 @@ class AnswerCache(Protocol):
 
     def put_many(self, answers: Mapping[bytes, Tokens]) -> None:
         """Keep answers."""
-
-
-@dataclass(frozen=True)
-class _Ask:
-    """One distinct question: the prompt cut to the window, its grammar and the id of its draws."""
-
-    key: bytes
-    prefix: Tokens
-    suffix: Tokens
-    constraint: ListConstraint | None
-    draw: int
-
-    @property
-    def prefix_room(self) -> int:
-        return -(-len(self.prefix) // PREFIX_BUCKET) * PREFIX_BUCKET
-
-    @property
-    def suffix_room(self) -> int:
-        return -(-len(self.suffix) // SUFFIX_BUCKET) * SUFFIX_BUCKET
 
 
 class Generator:
@@ -221,7 +130,7 @@ class Generator:
         self._kept.clear()
         self._kept_bytes = 0
 
-    def _asks(self, prompts: Sequence[Prompt], decoding: Decoding, draw_ids: npt.ArrayLike | None) -> list[_Ask]:
+    def _asks(self, prompts: Sequence[Prompt], decoding: Decoding, draw_ids: npt.ArrayLike | None) -> list[Ask]:
         constraints = decoding.constraint
         if constraints is None or isinstance(constraints, ListConstraint):
             constraints = [constraints] * len(prompts)  # type: ignore[list-item]
@@ -252,7 +161,7 @@ class Generator:
             prefix, suffix = self._fitted(prompt, longest)
             settings = repr((*common, draw, constraint and constraint.fingerprint))
             key = cache_key(fingerprint, soft if self._entities(prefix + suffix) else "", prefix, suffix, settings)
-            found.append(_Ask(key, prefix, suffix, constraint, draw))
+            found.append(Ask(key, prefix, suffix, constraint, draw))
         return found
 
     def _fitted(self, prompt: Prompt, max_tokens: int) -> tuple[Tokens, Tokens]:
@@ -281,7 +190,7 @@ class Generator:
             raise LanguageError(f"prompt: token {most} (ids are 0 to {end - 1}, soft tokens from {words})")
         return most >= words
 
-    def _compute(self, asks: list[_Ask], decoding: Decoding) -> Iterator[dict[bytes, Tokens]]:
+    def _compute(self, asks: list[Ask], decoding: Decoding) -> Iterator[dict[bytes, Tokens]]:
         """Answers, some at a time: those of up to ``batch`` prefixes of one padded length."""
         asks = sorted(asks, key=lambda ask: (ask.prefix_room, ask.prefix))
         while asks:
@@ -310,16 +219,19 @@ class Generator:
         message = f"language.batch: out of CUDA memory, going on with {self.batch} prompts at once"
         warnings.warn(message, RuntimeWarning, stacklevel=4)
 
-    def _block(self, asks: list[_Ask], prefixes: list[Tokens], decoding: Decoding) -> dict[bytes, Tokens]:
+    def _block(self, asks: list[Ask], prefixes: list[Tokens], decoding: Decoding) -> dict[bytes, Tokens]:
         states = self._read(prefixes)
         answers = {}
         for _, group in groupby(sorted(asks, key=lambda ask: ask.suffix_room), key=lambda ask: ask.suffix_room):
             rows = list(group)
             for start in range(0, len(rows), self.batch):
                 part = rows[start : start + self.batch]
-                written = _Batch(self, part, [states[ask.prefix] for ask in part], decoding).write()
+                written = self._written(part, [states[ask.prefix] for ask in part], decoding)
                 answers.update({ask.key: tokens for ask, tokens in zip(part, written, strict=True)})
         return answers
+
+    def _written(self, asks: list[Ask], states: list[States], decoding: Decoding) -> list[Tokens]:
+        return Batch(self.language, self.forward, self.masks, asks, states, decoding).write()
 
     def _read(self, prefixes: list[Tokens]) -> dict[Tokens, States]:
         """Keys and values of prefixes of one padded length."""
@@ -368,152 +280,6 @@ class Generator:
         )
         logits: Tensor = output.logits[:, -1, : self.language.vocabulary].float()
         return logits
-
-
-class _Batch:
-    """Prompts of the same padded lengths on their way to answers."""
-
-    def __init__(self, generator: Generator, asks: list[_Ask], states: list[States], decoding: Decoding) -> None:
-        self.generator = generator
-        self.asks = asks
-        self.decoding = decoding
-        self.device = generator.language.device
-        rows = np.arange(-(-len(asks) // ROWS) * ROWS)
-        rows[len(asks) :] = 0
-        if self.device.type != "cpu":
-            rows = rows[: len(asks)]
-        prefix, suffix = asks[0].prefix_room, asks[0].suffix_room
-        steps = min(decoding.max_tokens, ROOM)
-        self.layers = [RoomyLayer(prefix + suffix + steps) for _ in range(generator.language.shape.layers)]
-        self.cache = DynamicCache()
-        self.cache.layers.extend(self.layers)
-        for layer in range(len(states[0])):
-            keys = torch.stack([states[row][layer][0] for row in rows])
-            values = torch.stack([states[row][layer][1] for row in rows])
-            self.cache.update(keys, values, layer)
-        before = np.array([len(asks[row].prefix) for row in rows])
-        length = np.array([len(asks[row].suffix) for row in rows])
-        self.ids = np.zeros((len(rows), suffix), np.int64)
-        for place, row in enumerate(rows):
-            self.ids[place, suffix - length[place] :] = asks[row].suffix
-        # A place that holds padding has a position below 0.
-        ahead = np.arange(prefix)
-        behind = np.arange(suffix) - (suffix - length[:, None])
-        held = np.concatenate(
-            [
-                np.where(ahead < before[:, None], ahead, -1),
-                np.where(behind >= 0, before[:, None] + behind, -1),
-                (before + length)[:, None] + np.arange(decoding.max_tokens),
-            ],
-            axis=1,
-        )
-        self.held = torch.from_numpy(held).to(self.device)
-        self.seen = prefix + suffix
-        self.mask = generator.masks.reading(self.held[:, : self.seen], suffix)
-        self.behind = generator.masks.writing(self.held)
-        self.positions = self.held[:, prefix : self.seen].clamp(min=0)
-        # Places of this batch's rows among the asks; the rows behind them are copies that fill the batch up.
-        self.live = np.arange(len(asks))
-        self.states = ListStates([ask.constraint for ask in asks if ask.constraint]) if asks[0].constraint else None
-
-    def write(self) -> list[Tokens]:
-        """The answers."""
-        decoding, asks = self.decoding, self.asks
-        written = np.zeros((len(asks), decoding.max_tokens), np.int64)
-        length = np.zeros(len(asks), np.int64)
-        ended = np.zeros(len(asks), np.bool_)
-        stops = np.zeros(self.generator.language.vocabulary, np.bool_)
-        stops[list(decoding.stop)] = True
-        own = np.array([ask.constraint.stop if ask.constraint else -1 for ask in asks])
-        draws = np.array([ask.draw for ask in asks])
-        logits = self.generator.forward(torch.from_numpy(self.ids), self.cache, self.mask, self.positions)
-        for step in range(decoding.max_tokens):
-            live = self.live
-            if decoding.no_repeat:
-                again = (torch.from_numpy(part) for part in repeats(written[live, :step], decoding.no_repeat))
-                logits[tuple(part.to(self.device) for part in again)] = -torch.inf
-            tokens = self._choose(logits[: len(live)], draws[live], step)
-            going = ~ended[live] & ~stops[tokens] & (tokens != own[live])
-            written[live[going], step] = tokens[going]
-            length[live[going]] += 1
-            ended[live] |= ~going
-            if step + 1 == decoding.max_tokens or ended.all():
-                break
-            if self.states is not None:
-                self.states.advance(tokens)
-            kept = np.flatnonzero(~ended[live])
-            if 2 * len(kept) <= len(live):
-                tokens = self._compact(kept, tokens)
-            logits = self._step(tokens)
-        answers = [tuple(row[:count].tolist()) for row, count in zip(written, length, strict=True)]
-        return [
-            ask.constraint.complete(answer) if ask.constraint and not end else answer
-            for ask, answer, end in zip(asks, answers, ended, strict=True)
-        ]
-
-    def _choose(self, logits: Tensor, draws: Ints, step: int) -> Ints:
-        """The next token of each row: the likeliest that is allowed, or a draw from the softmax over those allowed."""
-        if self.states is not None:
-            rows, tokens = (torch.from_numpy(part).to(self.device) for part in self.states.allowed())
-            allowed = torch.full_like(logits, -torch.inf)
-            allowed[rows, tokens] = logits[rows, tokens]
-            logits = allowed
-        if self.decoding.temperature == 0 or self.decoding.stream is None:
-            return logits.argmax(-1).cpu().numpy()
-        scaled = logits.cpu().double().numpy() / self.decoding.temperature
-        top = scaled.max(-1, keepdims=True)
-        # Rows that have ended may have nothing allowed; what is drawn for them is not looked at.
-        weight = np.exp(scaled - np.where(np.isfinite(top), top, 0.0))
-        cumulative = np.cumsum(weight, axis=-1)
-        uniform = self.decoding.stream.uniform(draws, step)
-        chosen = (cumulative <= (uniform * cumulative[:, -1])[:, None]).sum(-1)
-        return np.minimum(chosen, logits.shape[-1] - 1)
-
-    def _compact(self, kept: Ints, tokens: Ints) -> Ints:
-        """Drop rows that have ended, where that makes the batch smaller."""
-        rows = -(-len(kept) // ROWS) * ROWS if self.device.type == "cpu" else len(kept)
-        if rows >= len(self.held):
-            return tokens
-        chosen = np.zeros(rows, np.int64)
-        chosen[: len(kept)] = kept
-        chosen[len(kept) :] = kept[0]
-        index = torch.from_numpy(chosen).to(self.device)
-        for layer in self.layers:
-            layer.batch_select_indices(index)
-        self.held = self.held[index]
-        if self.behind is not None:
-            self.behind = self.behind[index]
-        self.live = self.live[kept]
-        if self.states is not None:
-            self.states.select(kept)
-        return tokens[kept]
-
-    def _step(self, tokens: Ints) -> Tensor:
-        """Read the tokens just written: logits behind them."""
-        rows = np.zeros((len(self.held), 1), np.int64)
-        rows[: len(tokens), 0] = tokens
-        self.seen += 1
-        held = self.held[:, : self.seen]
-        mask = self.generator.masks.reading(held, 1) if self.behind is None else self.behind[..., : self.seen]
-        return self.generator.forward(torch.from_numpy(rows), self.cache, mask, held[:, -1:])
-
-
-def repeats(written: Ints, count: int) -> tuple[Ints, Ints]:
-    """Tokens that would make ``count`` tokens in a row stand in a row a second time.
-
-    Args:
-        written: tokens so far, int64 [rows, tokens].
-        count: length of what may not come again, at least 2.
-
-    Returns:
-        Rows and tokens, int64 [found]; a pair may come several times.
-    """
-    step = written.shape[1]
-    if step < count:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    runs = np.lib.stride_tricks.sliding_window_view(written, count, axis=1)
-    row, place = np.nonzero((runs[:, :, :-1] == written[:, None, step - count + 1 :]).all(axis=-1))
-    return row, runs[row, place, -1]
 
 
 def _bytes(states: States) -> int:

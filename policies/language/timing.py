@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from policies.language.generation import READ_TOKENS, ROWS, Generator
+from policies.language.batch import ROWS
+from policies.language.generation import READ_TOKENS, Generator
 from policies.language.kv import RoomyLayer
 from policies.language.ledger import Ledger
 from policies.language.model import Language

@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from pydantic import Field
 
+from policies.language.asking import Beginning, Decoding, Prompt
 from policies.language.constraint import ListConstraint, Trie
-from policies.language.generation import Beginning, Decoding, Generator, Prompt
+from policies.language.generation import Generator
 from policies.language.model import Language, load_language
 from policies.language.prompt_cache import PromptCache, default_path
 from policies.recgpt.base import TagPolicy, TagPolicyParams
@@ -20,23 +21,14 @@ from policies.recgpt.call_counts import JobCalls, counted_jobs
 from policies.recgpt.encoding import TextEncoder
 from policies.recgpt.explanation import Texts
 from policies.recgpt.tags import TagVocabulary
-from policies.recgpt.wording import (
-    HEAD,
-    HISTORY_EVENTS,
-    STOP,
-    Signals,
-    Text,
-    events_of,
-    history_text,
-    prefix_text,
-    profile_words,
-)
+from policies.recgpt.wording import HEAD, HISTORY_EVENTS, STOP, Signals, Text, events_of, history_text, prefix_text
 from policies.thoughts import NO_TAG
 from policies.training.further import train_on_log
 from policies.training.settings import TrainOnLog
 from simulator.batches import DAY_SECONDS, Floats, InteractionLog, Ints, ObservedCatalog, ObservedUsers, Requests
 from simulator.environment.context import ObservedContext
 from simulator.parameters import Parameters
+from simulator.population import profile_words
 from simulator.serving.counted import CountedJobs
 
 TAG_TOKENS: Final = 12

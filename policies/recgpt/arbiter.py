@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from policies.language.generation import Beginning, Prompt
+from policies.language.asking import Beginning, Prompt
 from policies.recgpt.agent import interleaved
 from policies.recgpt.planner import Words
 from policies.recgpt.wording import Signals, arbiter_task

@@ -39,7 +39,7 @@ from policies.recgpt.nearline import RefreshParams, Schedule
 from policies.recgpt.retrieval import Match, RetrievalParams, match, retrieve, shortlists
 from policies.recgpt.tags import TagVocabulary
 from policies.recgpt.towers import Floats32, TowerParams, Towers, fit_towers
-from policies.recgpt.wording import Signals, profile_words
+from policies.recgpt.wording import Signals
 from policies.registry import RegisteredPolicy
 from policies.thoughts import NO_TAG, Thoughts
 from policies.utility import UtilityParams, fit_blend, fit_tables
@@ -60,6 +60,7 @@ from simulator.batches import (
 )
 from simulator.environment.context import ObservedContext
 from simulator.parameters import Parameters
+from simulator.population import profile_words
 from simulator.serving.transformer import ModelShape
 from simulator.snapshots import Arrays, as_array, as_value, prefixed, under
 from simulator.streams import Stream

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from policies.language.generation import Prompt
+from policies.language.asking import Prompt
 from policies.recgpt.planner import Words
 from policies.recgpt.wording import expert_task
 from simulator.batches import Ints

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from policies.language.generation import Beginning, Prompt
+from policies.language.asking import Beginning, Prompt
 from policies.recgpt.wording import EVERYDAY, Signals, planner_task, read_personas
 
 PERSONA_TOKENS: Final = 28

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from policies.language.generation import Prompt
+from policies.language.asking import Prompt
 from policies.language.model import Language
 from policies.recgpt.agent import Agent, AgentParams, Bill, lengths
 from policies.recgpt.arbiter import arbiter_prompts, union_of
@@ -21,11 +21,12 @@ from policies.recgpt.compression import entity_tokens
 from policies.recgpt.experts import expert_prompts
 from policies.recgpt.explanation import STYLE_TOKENS, TEXT_TOKENS
 from policies.recgpt.planner import MOST_PERSONAS, PERSONA_TOKENS, planned, planner_prompts
-from policies.recgpt.wording import Text, explanation_task, profile_words, style_task
+from policies.recgpt.wording import Text, explanation_task, style_task
 from policies.registry import register_policy
 from policies.thoughts import NO_TAG, Thoughts, padded
 from simulator.batches import NO_ITEM, Ints32, Requests
 from simulator.parameters import Parameters
+from simulator.population import profile_words
 from simulator.snapshots import Arrays, as_array, as_value
 
 

@@ -1,7 +1,8 @@
-"""The words in which language policies are asked: profiles, histories, signals and tasks, the same in training.
+"""The words in which language policies are asked: histories, signals and tasks, the same in training.
 
 Everything here is text about observed things. An ``Entity`` stands for an item: written out as its title, or as one
-soft token (RecGPT-V2 report, section on hybrid representation inference). Knows no model and no tokenizer.
+soft token (RecGPT-V2 report, section on hybrid representation inference). What users declare is worded by
+``simulator.population``. Knows no model and no tokenizer.
 """
 
 from collections.abc import Sequence
@@ -10,9 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, FAVOURITE, NO_ITEM, Ints, ObservedHistory, ObservedUsers
+from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, FAVOURITE, NO_ITEM, Ints, ObservedHistory
 from simulator.environment.context import ObservedContext
-from simulator.taxonomy import AGE_BANDS, GENDERS, HOUSEHOLDS
 
 HISTORY_EVENTS: Final = 16
 """Last interactions that a prompt tells of."""
@@ -30,13 +30,6 @@ ROUTES: Final = ("habits", "weather", "season", "trends")
 """RecGPT-V1's routes: general behaviour, weather, season and holidays, trends."""
 EVERYDAY: Final = "everyday"
 
-_PERSON: Final = {"female": "woman", "male": "man"}
-_HOUSEHOLD: Final = {
-    "single": "single",
-    "couple": "couple",
-    "young_children": "young children",
-    "teenagers": "teenagers",
-}
 _VERB: Final = {CLICK: " viewed", FAVOURITE: " carted", CART: " carted", BUY: " bought"}
 """One verb for both ways of keeping something for later: the shipped model was taught these three."""
 
@@ -49,18 +42,6 @@ class Entity:
 
 
 Text = tuple[str | Entity, ...]
-
-
-def profile_words(users: ObservedUsers, row: int) -> str:
-    """What is declared of a user: ``woman, 35-44, young children``; ``anyone`` where nothing is."""
-    words = []
-    if users.gender[row] >= 0:
-        words.append(_PERSON[GENDERS[users.gender[row]]])
-    if users.age_band[row] >= 0:
-        words.append(AGE_BANDS[users.age_band[row]])
-    if users.household[row] >= 0:
-        words.append(_HOUSEHOLD[HOUSEHOLDS[users.household[row]]])
-    return ", ".join(words) or "anyone"
 
 
 def shopper(profile: str) -> str:

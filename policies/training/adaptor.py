@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from policies.language.generation import Decoding, Generator, Prompt
+from policies.language.asking import Decoding, Prompt
+from policies.language.generation import Generator
 from policies.language.ledger import Ledger
 from policies.language.model import Language
 from policies.language.soft_tokens import Adaptor

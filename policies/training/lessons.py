@@ -31,13 +31,13 @@ from policies.recgpt.wording import (
     personas_answer,
     planner_task,
     prefix_text,
-    profile_words,
     route_task,
     style_task,
 )
 from policies.training.evidence import Evidence
 from policies.training.persuasion import explanation, style_of
 from simulator.batches import DAY_SECONDS, Floats, Ints
+from simulator.population import profile_words
 from simulator.taxonomy import WEATHER_SIGNALS, Taxonomy
 
 ROUTE_TAGS: Final = 10

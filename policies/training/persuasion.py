@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from policies.training.knowledge import CALLED_FOR, occasion_keys, pick
+from policies.training.choices import pick
+from policies.training.facts import CALLED_FOR, occasion_keys
 from policies.training.nouns import article, number_of, one_of, sentence
 from policies.training.title_words import read_title
 from simulator.taxonomy import AGE_BANDS, GENDERS, HOUSEHOLDS, Category, Taxonomy

@@ -10,22 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from policies.language.asking import Decoding, Prompt
 from policies.language.constraint import ListConstraint, Trie
-from policies.language.generation import Decoding, Generator, Prompt
+from policies.language.generation import Generator
 from policies.language.ledger import Ledger
 from policies.language.model import Language
 from policies.language.soft_tokens import SoftVocabulary
 from policies.recgpt.encoding import TextEncoder
-from policies.recgpt.wording import (
-    ROUTES,
-    Signals,
-    history_text,
-    prefix_text,
-    profile_words,
-    route_task,
-)
+from policies.recgpt.wording import ROUTES, Signals, history_text, prefix_text, route_task
 from policies.training.lessons import Teacher
 from simulator.batches import DAY_SECONDS
+from simulator.population import profile_words
 
 DEPTHS = (10, 30)
 

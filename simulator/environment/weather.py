@@ -149,7 +149,7 @@ def cities_of(climates: Mapping[str, Climate], each: int) -> dict[str, Climate]:
     The cities of a climate have its parameters and draws of their own: as likely to be wet, and not on the same days.
 
     Raises:
-        ValueError: if ``each`` is below 1, or two cities would have one key.
+        ValueError: if ``each`` is below 1, or two cities would have one key or one name.
     """
     if each < 1:
         raise ValueError(f"each: {each} (must be at least 1)")
@@ -158,14 +158,19 @@ def cities_of(climates: Mapping[str, Climate], each: int) -> dict[str, Climate]:
         for key, climate in climates.items()
         for number in range(1, each + 1)
     ]
-    keys = [key for key, _, _ in named]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise ValueError(f"climates: {key} would be two cities (rename one)")
-    return {
-        key: climate if number == 1 else replace(climate, name=f"{climate.name} {number}")
-        for key, climate, number in named
-    }
+    found: dict[str, Climate] = {}
+    taken: dict[str, str] = {}
+    for key, climate, number in named:
+        city = climate if number == 1 else replace(climate, name=f"{climate.name} {number}")
+        if key in found:
+            raise ValueError(f"climates: {key!r} would be two cities; rename one of the climates")
+        if city.name in taken:  # a name keys the city's draws
+            raise ValueError(
+                f"climates: {taken[city.name]!r} and {key!r} would both be named {city.name!r}; "
+                "rename one of the climates"
+            )
+        found[key], taken[city.name] = city, key
+    return found
 
 
 def fit_climate(

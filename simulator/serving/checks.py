@@ -1,8 +1,23 @@
-"""Bounds of fields, said in one line."""
+"""Bounds of fields, and names that are known, said in one line."""
 
 import math
+from collections.abc import Mapping
+from typing import TypeVar
 
 from simulator.serving.errors import ServingError
+
+_Known = TypeVar("_Known")
+
+
+def named(field: str, name: str, known: Mapping[str, _Known]) -> _Known:
+    """What is known under a name.
+
+    Raises:
+        ServingError: nothing is; the names that are known are listed.
+    """
+    if name not in known:
+        raise ServingError(f"{field}: {name}; known are {', '.join(known)}")
+    return known[name]
 
 
 def at_least(field: str, value: float, least: float) -> None:

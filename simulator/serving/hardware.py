@@ -8,6 +8,7 @@ bandwidth. No prices: what an hour costs is the user's to say, with a date.
 from dataclasses import dataclass
 from typing import Final
 
+from simulator.serving.checks import named
 from simulator.serving.errors import ServingError
 
 GIBIBYTE: Final = 1 << 30
@@ -100,7 +101,7 @@ H200: Final = Accelerator(
     "NVIDIA H200 Tensor Core GPU data sheet, 2024, H200 SXM: peaks as of the H100, printed there with sparsity",
 )
 
-ACCELERATORS: Final = {each.name: each for each in (A100, H20, H100, H200)}
+ACCELERATORS: Final = {each.name: each for each in (A100, H100, H20, H200)}
 
 
 def accelerator(name: str) -> Accelerator:
@@ -109,10 +110,7 @@ def accelerator(name: str) -> Accelerator:
     Raises:
         ServingError: no such card is known.
     """
-    found = ACCELERATORS.get(name)
-    if found is None:
-        raise ServingError(f"accelerator: {name}; known are {', '.join(sorted(ACCELERATORS))}")
-    return found
+    return named("accelerator", name, ACCELERATORS)
 
 
 def precision(name: str) -> Precision:
@@ -121,7 +119,4 @@ def precision(name: str) -> Precision:
     Raises:
         ServingError: no such precision is known.
     """
-    found = PRECISIONS.get(name)
-    if found is None:
-        raise ServingError(f"precision: {name}; known are {', '.join(sorted(PRECISIONS))}")
-    return found
+    return named("precision", name, PRECISIONS)

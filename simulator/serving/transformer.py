@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import numpy.typing as npt
 
-from simulator.serving.errors import ServingError
+from simulator.serving.checks import named
 from simulator.serving.hardware import Precision
 
 Count = TypeVar("Count", int, npt.NDArray[Any])
@@ -82,10 +82,7 @@ def model_shape(name: str) -> ModelShape:
     Raises:
         ServingError: no such model is known.
     """
-    found = MODEL_SHAPES.get(name)
-    if found is None:
-        raise ServingError(f"model: {name}; known are {', '.join(MODEL_SHAPES)}")
-    return found
+    return named("model", name, MODEL_SHAPES)
 
 
 def shape_of(config: Any) -> ModelShape:

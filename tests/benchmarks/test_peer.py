@@ -108,7 +108,8 @@ def test_nothing_is_left_out_of_the_peer_setting(played: Played) -> None:
     assert 15 < sums["pages"] / sums["sessions"] <= 20
     assert sums["impressions"] == peer.SLOTS * sums["pages"]
     assert 0 < sums["orders"] < sums["atc"] < sums["clicks"] < sums["impressions"]
-    assert state.event_count.sum() == sums["clicks"]
+    from_cart = state.event_count.sum() - sums["clicks"]
+    assert 0 < from_cart < sums["orders"]
     assert state.shown_count.sum() == sums["impressions"] - sums["clicks"]
     assert (state.satisfaction != world.behaviour.returning.neutral).mean() > 0.9
 

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 from experiments.config import EvaluationConfig, ExperimentConfig, resolved
 from experiments.evaluation import run_evaluation
 from experiments.progress import Progress, SilentProgress
 from experiments.run_directory import COUNTERFACTUALS, USER_DAYS, RunDirectory
 from experiments.runner import run_experiment
+from experiments.timing_tables import print_timing
 from metrics.audit.findings import GRID, Finding, judged
 from metrics.audit.rates import Rate
 from simulator.pools import Engine
@@ -240,3 +243,21 @@ def _audit_of(
 def audit_of() -> Callable[..., dict[str, Any]]:
     """``audit_of(alarms, effects, title, arm)``: an audit made by hand, with every kind of finding."""
     return _audit_of
+
+
+@pytest.fixture
+def plainly_shown() -> Callable[[dict[str, Any]], list[str]]:
+    """``plainly_shown(timing)``: a timing in terminals of 80 and 120 columns without Unicode, in which all is whole."""
+
+    def shown(timing: dict[str, Any]) -> list[str]:
+        texts = []
+        for width in (80, 120):
+            raw = BytesIO()
+            file = TextIOWrapper(raw, encoding="ascii", write_through=True)
+            print_timing(Console(width=width, file=file), timing)
+            texts.append(raw.getvalue().decode("ascii"))
+            assert max(map(len, texts[-1].splitlines())) <= width
+            assert "..." not in texts[-1]
+        return [" ".join(text.split()) for text in texts]
+
+    return shown

@@ -89,6 +89,17 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert not (tmp_path / "out").exists()
 
 
+def test_all_mistakes_of_a_plan_are_told(files: tuple[Path, Path]) -> None:
+    """A plan has no command of its own that checks it, so each of its mistakes is a line here."""
+    files[1].write_text(PLAN + "planned_days: 3\nguardrails: {none: 0.1}\n", encoding="utf-8")
+    result = analyze(files[0], "--plan", files[1])
+    assert result.exit_code == 2
+    assert [line.partition(": ")[2].partition(":")[0] for line in result.stderr.splitlines()] == [
+        "guardrails",
+        "planned_days",
+    ]
+
+
 def test_a_missing_table_is_said(files: tuple[Path, Path], tmp_path: Path) -> None:
     """The path is named, and what it should be."""
     result = analyze(tmp_path / "none.csv", "--plan", files[1])

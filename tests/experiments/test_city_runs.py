@@ -159,3 +159,13 @@ def test_an_audit_is_refused(played: SimpleNamespace) -> None:
     found = CliRunner().invoke(app, ["audit", str(played.path), "--quiet"])
     assert found.exit_code == 2
     assert "assignment.unit is city" in found.output
+
+
+def test_results_of_cities_have_the_outline_of_others(played: SimpleNamespace, finished: SimpleNamespace) -> None:
+    """Whatever was randomised, the same blocks stand in the same order, and only what this unit has comes to them."""
+    own = {"clusters"}
+    assert [key for key in played.results if key not in own] == list(finished.results)
+    assert own < played.results.keys()
+    arms = [next(iter(each.results["arms"].values())) for each in (played, finished)]
+    assert list(arms[0]) == list(arms[1])
+    assert played.results["diagnostics"].keys() >= finished.results["diagnostics"].keys()

@@ -304,6 +304,18 @@ def test_report_is_written_again_from_a_complete_run(backstage: Backstage, folde
     assert (folder / "here" / REPORT).exists()
 
 
+def test_validate_tells_every_mistake_and_run_the_first() -> None:
+    """Each mistake is a line on standard error and the exit code 2; other commands tell the first and how many more."""
+    wrong = ["small.yaml", "--set", "seed=-1", "--set", "name=A"]
+    told = invoke("validate", *wrong)
+    assert told.exit_code == 2
+    assert [line.split(": ")[:2] for line in told.stderr.splitlines()] == [["error", "name"], ["error", "seed"]]
+    first = invoke("run", *wrong)
+    assert first.exit_code == 2
+    (line,) = first.stderr.splitlines()
+    assert line == f"{told.stderr.splitlines()[0]} (and 1 more; `testbed validate` tells all)"
+
+
 def test_validate_says_where_a_run_would_go() -> None:
     """A valid config is told apart by the folder it would write, which does not come to be."""
     result = invoke("validate", "small.yaml")

@@ -95,6 +95,26 @@ def test_what_cannot_be_fitted_is_named(tmp_path: Path, content: str | None, par
     assert not out.exists()
 
 
+def test_only_a_file_of_climates_is_replaced_and_only_by_force(oslo: Path, tmp_path: Path) -> None:
+    """Climates that are there stay without --force and are replaced with it; whatever else is there stays."""
+    climates, config, folder = tmp_path / "climates.yaml", tmp_path / "config.yaml", tmp_path / "folder"
+    climates.write_text("climates: {}\n")
+    config.write_text("climates: {}\nseed: 7\n")
+    folder.mkdir()
+    for out, force, said in (
+        (climates, [], "holds a file of climates already; give another --out, or --force to replace it"),
+        (config, [], "holds something other than a file of climates; give another --out"),
+        (config, ["--force"], "holds something other than a file of climates; give another --out"),
+        (folder, ["--force"], "a folder; give the name of a file in it"),
+    ):
+        result = invoke(str(oslo), "--out", str(out), *force)
+        assert result.exit_code == 2
+        assert result.stderr == f"error: --out {out}: {said}\n"
+    assert (climates.read_text(), config.read_text()) == ("climates: {}\n", "climates: {}\nseed: 7\n")
+    assert invoke(str(oslo), "--out", str(climates), "--force").exit_code == 0
+    assert "gamle_oslo" in climates.read_text()
+
+
 def refused(tmp_path: Path, world: dict[str, Any]) -> str:
     """The message for a config with this world."""
     path = tmp_path / "far.yaml"
@@ -116,3 +136,13 @@ def test_climates_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert "wet_after_dry: 2 numbers; give 12" in refused(tmp_path, {"climates": {"oslo": short}, "cities": ["oslo"]})
     wrong = {**seattle, "name": "Oslo", "wet_after_wet": [1.5] * 12}
     assert "probabilities lie in 0..1" in refused(tmp_path, {"climates": {"oslo": wrong}, "cities": ["oslo"]})
+    again = seattle | {"name": "Harbour"}
+    same_key = {"climates": {"seattle_2": again}, "cities": ["seattle", "seattle_2"], "cities_per_climate": 2}
+    assert refused(tmp_path, same_key) == (
+        "world.cities_per_climate: 2, with which 'seattle_2' would be two cities; rename one of the climates"
+    )
+    same_name = {"climates": {"port": seattle | {"name": "Seattle 2"}}, "cities": ["seattle", "port"]}
+    assert refused(tmp_path, same_name | {"cities_per_climate": 2}) == (
+        "world.cities_per_climate: 2, with which 'seattle_2' and 'port' would both be named 'Seattle 2'; rename one of "
+        "the climates"
+    )

@@ -91,6 +91,11 @@ def test_another_population_forbids_comparing(again: Any) -> None:
     runs = [again("one"), again("two", {"world.users": 500, "horizon.days": 9, "scenario": "feed", "page.slots": 4})]
     said = cautions(*runs)
     assert "world.users (300, 500), horizon.days (5, 9), scenario (item, feed) and 1 more differ" in said
+    also = again("two", {"world.users": 500, "horizon.days": 9, "scenario": "feed", "page.slots": 4, "seed": 8})
+    assert "scenario (item, feed) and 2 more differ" in cautions(again("one"), also)
+    assert "world.users (300, 500) and seed (7, 8) differ" in cautions(
+        again("one"), again("two", {"world.users": 500, "seed": 8})
+    )
     assert "cannot be held against each other" in said
     comparison = compare_runs(runs)
     assert not pareto.present(comparison)
@@ -190,6 +195,16 @@ def test_the_command_prints_and_writes(finished: SimpleNamespace, tmp_path: Path
     assert "Click-through rate" in done.output
     assert "beside each other" in page.read_text(encoding="utf-8")
     assert list(page.parent.iterdir()) == [page]
+    kept = runner.invoke(app, ["compare", str(finished.path), "--out", str(page)])
+    assert kept.exit_code == 2
+    assert "holds a comparison already; give another --out, or --force to replace it" in kept.output
+    assert runner.invoke(app, ["compare", str(finished.path), "--out", str(page), "--force"]).exit_code == 0
+    other = tmp_path / "other.html"
+    other.write_text("<title>mine</title>", encoding="utf-8")
+    foreign = runner.invoke(app, ["compare", str(finished.path), "--out", str(other), "--force"])
+    assert foreign.exit_code == 2
+    assert "holds something other than a comparison; give another --out" in foreign.output
+    assert other.read_text(encoding="utf-8") == "<title>mine</title>"
     refused = runner.invoke(app, ["compare", str(finished.path), "--out", str(tmp_path)])
     assert refused.exit_code == 2
     assert "a folder; give the name of a file" in refused.output

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from experiments.config import GeneratedWorld, PolicyChoice
+from experiments.config import PolicyChoice
 from experiments.fitting import fit_policies, make_policy
 from experiments.progress import SilentProgress
+from experiments.world_config import GeneratedWorld
 from experiments.worlds import build_world
 from policies.registry import RegisteredPolicy, register_policy
 from simulator.batches import Candidates, InteractionLog, ObservedCatalog, ObservedUsers, Requests

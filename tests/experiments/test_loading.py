@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from experiments.config import EvaluationConfig, ExperimentConfig, LogWorld
-from experiments.errors import UserError
+from experiments.config import EvaluationConfig, ExperimentConfig
+from experiments.errors import MistakesError, UserError
 from experiments.loading import MAX_BYTES, load_config, read_mapping
+from experiments.world_config import LogWorld
 from policies.registry import RegisteredPolicy, register_policy
 from simulator.batches import Candidates, Requests
 from simulator.parameters import Parameters
@@ -123,7 +124,10 @@ def test_contexts_off_is_the_quickstart_without_context() -> None:
             "name: 'A' is not a usable name; use up to 64 of a-z, 0-9, _ and -, a letter or digit first",
         ),
         (["world.users=0"], "world.users: 0 must be greater than or equal to 1"),
-        (["world.users=0", "seed=-1"], "seed: -1 must be greater than or equal to 0 (and 1 more)"),
+        (
+            ["world.users=0", "seed=-1"],
+            "seed: -1 must be greater than or equal to 0 (and 1 more; `testbed validate` tells all)",
+        ),
         (["world.kind=made"], "world.kind: 'made' is unknown; use 'generated', 'log'"),
         (["world={users: 3}"], "world.kind: missing; say which kind"),
         (["world=earth"], "world: 'earth' is not a mapping; give keys and values under it"),
@@ -148,6 +152,64 @@ def test_contexts_off_is_the_quickstart_without_context() -> None:
 def test_message_names_field_value_and_remedy(small: Path, overrides: list[str], message: str) -> None:
     """What is wrong is said in one line: the dotted field, the value, and what to do."""
     assert refusal(small, *overrides) == message
+
+
+def mistakes(path: Path, *overrides: str) -> tuple[str, ...]:
+    """All that a config is refused for."""
+    with pytest.raises(MistakesError) as caught:
+        load_config(path, overrides)
+    return caught.value.lines
+
+
+def test_keys_that_are_wrong_one_by_one_are_all_told(small: Path) -> None:
+    """Mistyped keys come first, and hide neither other keys nor files that are not there."""
+    found = mistakes(
+        small,
+        "seed=-1",
+        "world.usrs=3",
+        "world.climates=gone.yaml",
+        "world.cities=[oslo]",
+        "arms.control.params.depth=0",
+        "traffic={kind: trace, path: none.parquet}",
+    )
+    assert [line.partition(": ")[0] for line in found] == [
+        "world.climates",
+        "traffic.path",
+        "world.usrs",
+        "seed",
+        "arms.control.params.depth",
+    ]
+
+
+def test_parts_that_do_not_fit_each_other_are_all_told(small: Path) -> None:
+    """One part that asks too much of the others does not hide the next, and each line is that of the mistake alone."""
+    alone = {
+        "analysis.control=nobody": "analysis.control: 'nobody' is none of control, treatment; name one of them",
+        "frontier={arm: control, lambdas: [1]}": "frontier.arm: 'control' is no arm with allocation.kind exposure_qp; "
+        "name one",
+        "analysis.metrics=[ctr, lt14]": "analysis.metrics: 'lt14' needs 14 days but horizon.days + "
+        "horizon.follow_up_days is 3; leave it out or lengthen the horizon",
+        "analysis.sequential.looks=9": "analysis.sequential.looks: 9 looks in 3 days; one a day is the most",
+    }
+    for override, line in alone.items():
+        assert line in mistakes(small, override)
+    assert set(alone.values()) < set(mistakes(small, *alone))
+
+
+def test_a_switchback_tells_all_that_it_has_not(small: Path) -> None:
+    """Blocks that do not fill the days, a follow-up and metrics of return are three mistakes."""
+    found = mistakes(
+        small,
+        "assignment={unit: city_hours, hours: 48}",
+        "horizon.follow_up_days=1",
+        "analysis.metrics=[ctr, retention_7]",
+        "horizon.days=7",
+    )
+    assert [line.partition(":")[0] for line in found] == [
+        "assignment.hours",
+        "horizon.follow_up_days",
+        "analysis.metrics",
+    ]
 
 
 def test_unknown_policy_message_lists_the_known(small: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from allocation.top_slots import TopSlots
-from experiments.config import GeneratedWorld, LogWorld
 from experiments.history import make_logger
 from experiments.playing import ArmTask, HistoryTask, Phases, WarmupTask, play_arm, play_history, play_warmup
+from experiments.world_config import GeneratedWorld, LogWorld
 from experiments.worlds import BuiltWorld, build_world
 from policies.registry import RegisteredPolicy, policy_class
 from simulator.batches import InteractionLog, Ints

@@ -89,3 +89,14 @@ def test_run_leaves_its_manifest(finished: SimpleNamespace) -> None:
     assert list(found["timings"]) == ["world", "history", "fit", "warm-up", "arms", "analysis"]
     assert all(seconds >= 0 for seconds in found["timings"].values())
     assert found["data"] is None
+
+
+def test_a_stage_that_comes_again_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds of a stage are those of all its turns together."""
+    ticks = iter([0.0, 2.0, 5.0, 5.5, 7.0, 10.0])
+    monkeypatch.setattr(provenance.time, "monotonic", lambda: next(ticks))
+    clock = provenance.Stopwatch()
+    for stage in ("modelling", "measuring", "modelling"):
+        with clock.stage(stage):
+            pass
+    assert clock.seconds == {"modelling": 5.0, "measuring": 0.5}

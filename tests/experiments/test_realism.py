@@ -16,9 +16,11 @@ from experiments.errors import UserError
 from experiments.progress import SilentProgress
 from experiments.provenance import Stopwatch
 from experiments.realism import run_realism
+from experiments.realism_customers import FEATURES, features_of
 from experiments.realism_generated import calibrations
-from experiments.realism_log import FEATURES, compare_logs, features_of, window_of
+from experiments.realism_log import compare_logs
 from experiments.realism_rows import Noise
+from experiments.realism_window import window_of
 from experiments.report import realism_words as told
 from simulator.datasets.interactions import PurchaseLog
 from simulator.datasets.online_retail import read_online_retail

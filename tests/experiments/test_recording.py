@@ -160,6 +160,36 @@ def test_taobao_becomes_a_trace_that_plays(tmp_path: Path, run: Run) -> None:
     assert played.user_days["sessions"].sum() == len(later)
 
 
+@pytest.mark.parametrize("command", [["record", "small.yaml"], ["convert", "taobao", "UserBehavior.csv"]])
+def test_only_a_trace_is_replaced_and_only_by_force(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trace that is there stays without --force and is replaced with it; any other table stays."""
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(
+        "name: small\nseed: 7\nworld: {kind: generated, users: 20, items: 60, cities: [seattle], country: US}\n"
+        "horizon: {start: 2015-10-05, history_days: 2, days: 2}\nanalysis: {metrics: [ctr]}\n"
+        "arms: {a: {policy: random, share: 0.5}, b: {policy: random, share: 0.5}}\n"
+    )
+    Path("UserBehavior.csv").write_text("1,2,3,pv,1511540000\n")
+    pl.DataFrame(schema=TRACE_SCHEMA).write_parquet("trace.parquet")
+    pl.DataFrame({"user": [1]}).write_parquet("other.parquet")
+    before = {name: Path(name).read_bytes() for name in ("trace.parquet", "other.parquet")}
+    extra = ["--quiet", "--workers", "1"] if command[0] == "record" else []
+    for out, force, said in (
+        ("trace.parquet", [], "holds a trace already; give another --out, or --force to replace it"),
+        ("other.parquet", [], "holds something other than a trace; give another --out"),
+        ("other.parquet", ["--force"], "holds something other than a trace; give another --out"),
+    ):
+        refused = CliRunner().invoke(app, [*command, "--out", out, *extra, *force])
+        assert refused.exit_code == 2
+        assert refused.stderr == f"error: --out {out}: {said}\n"
+    assert {name: Path(name).read_bytes() for name in before} == before
+    done = CliRunner().invoke(app, [*command, "--out", "trace.parquet", *extra, "--force"])
+    assert done.exit_code == 0, done.output
+    assert len(read_trace(Path("trace.parquet")).rows) > 0
+
+
 def test_nothing_half_written_where_converting_fails(tmp_path: Path) -> None:
     """A trace whose writing is interrupted leaves neither the trace nor a temporary file."""
 

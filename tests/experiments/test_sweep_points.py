@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from experiments.config import resolved
-from experiments.errors import UserError
+from experiments.errors import MistakesError, UserError
 from experiments.loading import load_config
 from experiments.sweep_points import load_points
 
@@ -36,6 +36,21 @@ def test_every_combination_with_every_seed(tmp_path: Path) -> None:
     assert [worlds.index(each) for each in worlds] == [0, 0, 2, 2, 4, 4, 6, 6]
     assert points[0].words == "trees 10, users 200, seed 7"
     assert base.sweep is not None
+
+
+def test_every_point_that_is_no_experiment_is_told_once(tmp_path: Path) -> None:
+    """What is wrong with a value is a line of its own, whatever the seed, and hides no other value's mistakes."""
+    path = written(tmp_path, {"grid": {"world.users": [0, 200, -1], "arms.b.params.trees": [10, 0]}, "seeds": [7, 8]})
+    with pytest.raises(MistakesError) as caught:
+        load_points(path)
+    at = [line.partition(": ") for line in caught.value.lines]
+    assert [where for where, _, _ in at] == [
+        "sweep, at world.users=0, arms.b.params.trees=10",
+        *["sweep, at world.users=0, arms.b.params.trees=0"] * 2,
+        "sweep, at world.users=200, arms.b.params.trees=0",
+        "sweep, at world.users=-1, arms.b.params.trees=10",
+        *["sweep, at world.users=-1, arms.b.params.trees=0"] * 2,
+    ]
 
 
 def test_a_point_is_the_run_with_its_values_set(tmp_path: Path) -> None:

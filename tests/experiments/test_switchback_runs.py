@@ -267,3 +267,13 @@ def test_what_blocks_cannot_do_is_refused(changes: dict[str, Any], message: str)
     """In one line, before anything is played."""
     with pytest.raises(ValidationError, match=message):
         ExperimentConfig.model_validate(SWITCHBACK | changes)
+
+
+def test_results_of_blocks_have_the_outline_of_others(played: SimpleNamespace, finished: SimpleNamespace) -> None:
+    """Whatever was randomised, the same blocks stand in the same order, and only what this unit has comes to them."""
+    own = {"clusters", "switchback"}
+    assert [key for key in played.results if key not in own] == list(finished.results)
+    assert own < played.results.keys()
+    arms = [next(iter(each.results["arms"].values())) for each in (played, finished)]
+    assert list(arms[0]) == list(arms[1])
+    assert played.results["diagnostics"].keys() >= finished.results["diagnostics"].keys()

@@ -28,6 +28,7 @@ def results(srm: bool = True) -> dict[str, Any]:
             {
                 **common,
                 "treatment": "new",
+                "users": {"base": 24000, "new": 24100},
                 "treatment_value": 17.07,
                 "effect": 0.67,
                 "ci": [0.36, 0.98],
@@ -43,6 +44,7 @@ def results(srm: bool = True) -> dict[str, Any]:
                 **common,
                 **empty,
                 "treatment": "odd",
+                "users": {"base": 24000, "odd": 0},
                 "treatment_value": None,
                 "method": "not tested: no users",
             },
@@ -150,6 +152,14 @@ def test_a_table_has_units_and_no_world() -> None:
     assert "19 Oct 2015 to 15 Nov 2015, 4,000 units of a table" in shown(120, dated)
     undated = dated | {"horizon": {"experiment_start": None, "experiment_end": None}}
     assert "\n4,000 units of a table" in shown(120, undated)
+
+
+def test_a_handful_of_units_is_warned_of() -> None:
+    """Few units are told before the table, and enough of them are not."""
+    few = results()
+    few["comparisons"][0]["users"] = {"base": 11, "new": 40}
+    assert "Few users: 11 in base." in shown(80, few).partition("new against base")[0]
+    assert "Few" not in shown(80, results())
 
 
 def test_broken_assignment_is_told() -> None:

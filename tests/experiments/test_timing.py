@@ -2,20 +2,18 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from click.testing import Result
-from rich.console import Console
 from typer.testing import CliRunner
 
 from experiments import timing, timing_card, timing_processor
 from experiments.cli import app
 from experiments.timing_card import FITTED
-from experiments.timing_tables import error_words, print_timing
+from experiments.timing_tables import error_words
 from policies.language.steps import StepShape, Timed, told_seconds
 from policies.language.timing import CPU
 from simulator.serving.hardware import FP32
@@ -146,19 +144,14 @@ def test_parts_may_be_left_out(found: Callable[..., dict[str, Any]]) -> None:
     assert "Modelled" not in _run("run/config.yaml", "--out", "run").stdout
 
 
-def test_tables_are_ascii_and_fit(found: Callable[..., dict[str, Any]]) -> None:
+def test_tables_are_ascii_and_fit(
+    found: Callable[..., dict[str, Any]], plainly_shown: Callable[[dict[str, Any]], list[str]]
+) -> None:
     """A terminal of 80 columns without Unicode must show every number whole, and a wide one too."""
     price = "{h20: {per_hour: 2.5, currency: USD, at: 2026-01-01}}"
-    left = found("--set", f"serving.price={price}")
-    for width in (80, 120):
-        raw = BytesIO()
-        console = Console(width=width, file=TextIOWrapper(raw, encoding="ascii", write_through=True))
-        print_timing(console, left)
-        shown = raw.getvalue().decode("ascii")
-        assert max(map(len, shown.splitlines())) <= width
-        assert "USD" in shown
-        assert "price of 2026-01-01" in " ".join(shown.split())
-        assert "..." not in shown
+    for words in plainly_shown(found("--set", f"serving.price={price}")):
+        assert "USD" in words
+        assert "price of 2026-01-01" in words
 
 
 def test_what_is_known_of_an_error_is_said() -> None:
@@ -199,6 +192,20 @@ def test_mistakes_are_one_line_and_exit_code_2(override: str, line: str, monkeyp
     (said,) = result.stderr.splitlines()
     assert said.startswith("error: ")
     assert line in said
+
+
+def test_a_promise_that_no_cluster_keeps_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The clusters of a processor's timing rest on no measurement, so they are sized before it begins."""
+    monkeypatch.setattr(timing, "measure_on_processor", _not_yet)
+    assert "serving.slo: kept for 0.0% of jobs" in _run("small.yaml", "--quiet", "--set", "serving.slo.job=0.01").stderr
+    with pytest.raises(AssertionError, match="measuring"):
+        CliRunner().invoke(app, ["time", "small.yaml", "--quiet"], catch_exceptions=False)
+
+
+def _not_yet(*_: Any) -> Any:
+    raise AssertionError("measuring")
 
 
 def test_other_kinds_are_sent_to_their_commands() -> None:

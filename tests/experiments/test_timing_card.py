@@ -2,19 +2,16 @@
 
 import json
 from collections.abc import Callable
-from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
-from rich.console import Console
 from typer.testing import CliRunner
 
 from experiments import timing, timing_card
 from experiments.cli import app
 from experiments.timing_card import FITTED
-from experiments.timing_tables import print_timing
 from policies.language.gpu import campaign, fitted
 from policies.language.gpu.engine import Sample
 from policies.language.gpu.rounds import Outcome
@@ -161,6 +158,27 @@ def test_fit_models_the_card_by_its_own_steps(found: Callable[..., dict[str, Any
     assert shown.count("step times fitted to this card's own, median error") == 3
 
 
+def test_cards_stand_in_the_order_of_the_config(found: Callable[..., dict[str, Any]]) -> None:
+    """The card that is measured is modelled last and stands where the config has it, beside cards that are assumed."""
+    left = found("--fit", "--set", "serving.hardware=[h200, h20]")
+    assert [(each["hardware"], each["step_time_source"]) for each in left["projected"]] == [
+        (card, source) for card, source in (("h200", FITTED), ("h20", "assumed")) for _ in range(2)
+    ]
+    assert list(left["paper"]["by_hardware"]) == ["h200", "h20"]
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.001])
+def test_a_promise_beyond_the_peaks_is_refused_before_the_card_is_measured(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """What no step times could keep, whatever will be measured, is refused first, by the data sheet."""
+    monkeypatch.setattr(timing, "measure_on_card", None)
+    result = _run("--quiet", "--fit", "--set", f"serving.slo.job={seconds}")
+    assert result.exit_code == 2, result.output
+    assert "serving.slo: kept for 0.0% of jobs" in result.stderr
+    assert "these are the fewest seconds that the data sheet of h200 allows" in result.stderr
+
+
 def test_a_fit_that_fails_loses_nothing(found: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     """When no fit tells the steps, what was measured is kept, and the projection says that it assumes."""
     monkeypatch.setattr(fitted, "fit_steps", _no_fit)
@@ -207,22 +225,17 @@ def test_mistakes_are_said_in_one_line(arguments: list[str], line: str) -> None:
     assert line in said
 
 
-def test_tables_are_ascii_and_fit(found: Callable[..., dict[str, Any]]) -> None:
+def test_tables_are_ascii_and_fit(
+    found: Callable[..., dict[str, Any]], plainly_shown: Callable[[dict[str, Any]], list[str]]
+) -> None:
     """A terminal of 80 columns without Unicode shows the card's table, what was left out, and no CPU figure."""
     left = found()
     left["measured"]["steps"][0] |= {"why_not": "it does not fit in the card's memory", "gpu_seconds": None}
-    for width in (80, 120):
-        raw = BytesIO()
-        console = Console(width=width, file=TextIOWrapper(raw, encoding="ascii", write_through=True))
-        print_timing(console, left)
-        shown = raw.getvalue().decode("ascii")
-        assert max(map(len, shown.splitlines())) <= width
-        words = " ".join(shown.split())
+    for words in plainly_shown(left):
         assert "Measured on processor: builtin:tiny, bf16, loaded weights" in words
         assert "not measured, it does not fit in the card's memory" in words
         assert "plan long, V1: not measured, a call of" in words
         assert "CPU-seconds" not in words
-        assert "..." not in shown
 
 
 @pytest.mark.parametrize(("device", "there", "card"), [("auto", False, False), ("cpu", True, False)])

@@ -4,10 +4,10 @@ from datetime import date
 
 import pytest
 
-from experiments.config import GeneratedWorld
 from experiments.progress import SilentProgress
 from experiments.timing_config import CallLengths, LengthsPlan, Row, WorldPlan
 from experiments.timing_plans import counted_plan, stated_plan, world_plans
+from experiments.world_config import GeneratedWorld
 from policies.language.ledger import Ledger
 from simulator.serving.transformer import QWEN3_8B
 

@@ -54,7 +54,7 @@ def _serving(**given: Any) -> Serving:
 
 def test_what_a_plan_saves_shows_in_cards_and_seconds() -> None:
     """Sharing the prefix and the hierarchy must each need less than V1, and every figure must say how it is known."""
-    found = {each["row"]: each for each in project(_serving(), PLANS, 7, SilentProgress())}
+    found = {each["row"]: each for each in project(_serving(), ["h20"], PLANS, 7, SilentProgress())}
     for column in ("projected_gpus", "projected_gpu_seconds_busy_per_refresh"):
         assert found["V1"][column] > found["V1 shared"][column] >= found["V2"][column]
     for each in found.values():
@@ -68,7 +68,7 @@ def test_what_a_plan_saves_shows_in_cards_and_seconds() -> None:
 def test_a_queue_that_grows_is_not_a_cluster_that_keeps_up() -> None:
     """A promise so lax that a short run keeps it with too few cards must not hide that they fall behind."""
     serving = _serving(slo={"job": 500})
-    (found,) = project(serving, {"stated": {"V1": V1}}, 7, SilentProgress())
+    (found,) = project(serving, ["h20"], {"stated": {"V1": V1}}, 7, SilentProgress())
     cluster = Cluster(QWEN3_8B, Pool(H20, 1), prefix_cache=False)
     assert found["projected_gpus"] == keeping_up(serving, cluster, V1.job) > found["projected_gpus_for_slo"]
     jobs = 1000
@@ -82,7 +82,7 @@ def test_a_price_gives_a_cost_and_measured_step_times_their_error() -> None:
     """What the user states is used and told; cards held all day are paid all day."""
     price = {"h20": {"per_hour": 3.6, "currency": "USD", "at": "2026-01-01"}}
     step_time = {"h20": {"compute_efficiency": 0.6, "memory_efficiency": 0.8, "error": 0.04}}
-    (found,) = project(_serving(price=price, step_time=step_time), {"stated": {"V2": V2}}, 7, SilentProgress())
+    (found,) = project(_serving(price=price, step_time=step_time), ["h20"], {"stated": {"V2": V2}}, 7, SilentProgress())
     held = found["projected_gpu_seconds_provisioned_per_refresh"]
     assert found["projected_cost_per_1000_refreshes"] == pytest.approx(held * 1000 / 3600 * 3.6)
     assert (found["currency"], found["price_at"]) == ("USD", "2026-01-01")
@@ -102,7 +102,7 @@ def test_a_model_that_does_not_fit_says_by_how_much() -> None:
 def test_a_promise_that_no_size_keeps_names_the_row() -> None:
     """The error must say where, and what was reached."""
     with pytest.raises(ServingError, match=r"^serving\.slo: kept for 0\.0% .* \(plan stated, row V1, h20\)$"):
-        project(_serving(slo={"job": 0.1}, most=2), PLANS, 7, SilentProgress())
+        project(_serving(slo={"job": 0.1}, most=2), ["h20"], PLANS, 7, SilentProgress())
 
 
 @pytest.mark.parametrize("shares", [False, True])
@@ -127,7 +127,7 @@ def test_tokens_a_second_are_those_of_a_card_that_only_writes() -> None:
 def test_the_report_stands_beside_the_model() -> None:
     """Ratios carry the claims, the MFU's both, and the waterfall goes from the control to everything at once."""
     serving, plans = _serving(), {"stated": {"V1": V1, "V2": V2}}
-    projected = project(serving, plans, 7, SilentProgress())
+    projected = project(serving, serving.hardware, plans, 7, SilentProgress())
     against = Against(plan="stated", control="V1", treatment="V2")
     found = against_paper(serving, against, plans["stated"], projected, 7, SilentProgress())
     ratios = {each["figure"]: each for each in found["by_hardware"]["h20"]["ratios"]}
@@ -146,7 +146,7 @@ def test_a_card_without_8_bit_products_has_no_such_saving() -> None:
     """The waterfall of such a card leaves that bar out."""
     serving = _serving(hardware=["a100"])
     plans = {"stated": {"V1": V1, "V2": V2}}
-    projected = project(serving, plans, 7, SilentProgress())
+    projected = project(serving, serving.hardware, plans, 7, SilentProgress())
     against = Against(plan="stated", control="V1", treatment="V2")
     found = against_paper(serving, against, plans["stated"], projected, 7, SilentProgress())
     assert FP8 not in [bar["saving"] for bar in found["by_hardware"]["a100"]["projected_waterfall"]]

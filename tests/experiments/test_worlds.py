@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.config import FittedPurchases, GeneratedWorld, LogWorld
+from experiments.world_config import FittedPurchases, GeneratedWorld, LogWorld
 from experiments.worlds import BuiltWorld, build_world
 from simulator.batches import BUY, DAY_SECONDS
 from simulator.datasets.interactions import DatasetError

@@ -15,6 +15,7 @@ from simulator.population import (
     choose,
     draw_interests,
     generate_population,
+    profile_words,
 )
 from simulator.taxonomy import load_taxonomy, segment_of
 
@@ -154,3 +155,10 @@ def test_choice_is_the_interval_a_uniform_falls_in(shares: list[float], uniform:
     assert 0 <= chosen < len(shares)
     assert chosen == 0 or uniform > cumulative[chosen - 1]
     assert chosen == len(shares) - 1 or uniform <= cumulative[chosen]
+
+
+def test_unknown_profiles_are_anyone() -> None:
+    """What is not declared is not told."""
+    users = ObservedUsers(np.arange(2), *(np.array(codes, np.int32) for codes in ([0, -1], [0, -1], [2, -1], [2, -1])))
+    assert profile_words(users, 0) == "woman, 35-44, young children"
+    assert profile_words(users, 1) == "anyone"

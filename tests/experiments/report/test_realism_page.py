@@ -1,4 +1,5 @@
 import copy
+import io
 import json
 import re
 from html import unescape
@@ -123,3 +124,19 @@ def test_the_terminal_ends_with_the_worst_rows(realism: dict[str, Any]) -> None:
     assert max(map(len, lines)) <= 80
     last = " ".join(" ".join(lines[-6:]).split())
     assert last.endswith(" ".join(" ".join(told.worst(realism)).split()))
+
+
+def test_rows_that_stand_out_are_marked_without_a_terminal(realism: dict[str, Any]) -> None:
+    """Where nothing is bold, as in a pipe, exactly the rows apart from noise have an asterisk, which is explained."""
+    piped = io.StringIO()
+    print_realism(Console(width=80, file=piped), realism)
+    said = piped.getvalue()
+    assert "\x1b" not in said
+    table, _, rest = said.partition("*: further apart than 19 of 20 floors")
+    assert rest
+    marked = [line for line in table.splitlines() if line.rstrip().endswith("*")]
+    apart = [row for row in realism["rows"] if not row["within_noise"]]
+    assert 0 < len(apart) < len(realism["rows"])
+    assert [told.distance(row["distance"]) in line for row, line in zip(apart, marked, strict=True)] == [True] * len(
+        apart
+    )

@@ -16,11 +16,10 @@ from policies.recgpt.wording import (
     persona_text,
     personas_answer,
     planner_task,
-    profile_words,
     read_personas,
     route_task,
 )
-from simulator.batches import BUY, CLICK, DAY_SECONDS, ObservedUsers
+from simulator.batches import BUY, CLICK, DAY_SECONDS
 from simulator.state import new_state, observed_history, write_events
 
 DAY = DAY_SECONDS
@@ -47,13 +46,6 @@ def test_the_last_events_come_in_order(events: int, most: int) -> None:
     kept = min(events, most, 64)
     assert items.tolist() == list(range(events - kept, events))
     assert (np.diff(times) > 0).all()
-
-
-def test_unknown_profiles_are_anyone() -> None:
-    """What is not declared is not told."""
-    users = ObservedUsers(np.arange(2), *(np.array(codes, np.int32) for codes in ([0, -1], [0, -1], [2, -1], [2, -1])))
-    assert profile_words(users, 0) == "woman, 35-44, young children"
-    assert profile_words(users, 1) == "anyone"
 
 
 @pytest.mark.parametrize(("days", "words"), [(0, "today"), (1, "yesterday"), (13, "13 days ago"), (20, "2 weeks ago")])

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.training.knowledge import _weathers, occasion_keys
+from policies.training.facts import occasion_keys
+from policies.training.made_up_days import weathers
 from policies.training.persuasion import (
     _NICE,
     AUDIENCES,
@@ -42,7 +43,7 @@ WEATHER_WORDS = {
 }
 
 UNIT = st.floats(1e-9, 1.0 - 1e-9)
-WEATHERS = st.one_of(st.just(""), st.sampled_from(_weathers(1)[0]))
+WEATHERS = st.one_of(st.just(""), st.sampled_from(weathers(1)[0]))
 AHEAD = st.lists(
     st.tuples(st.sampled_from(OCCASION_TITLES), st.sampled_from(["now", "tomorrow", "in 6 days", "in 21 days"])),
     max_size=3,
@@ -203,7 +204,7 @@ def test_a_text_that_is_no_style_is_explained_plainly() -> None:
 
 def test_felt_weather_is_felt() -> None:
     """Words of a context that count as a signal go with readings under which the world feels it."""
-    words, strength = _weathers(7)
+    words, strength = weathers(7)
     for told, felt in zip(words, strength, strict=True):
         for key in felt_weather(told):
             assert felt[WEATHER_SIGNALS.index(key)] > 0.0

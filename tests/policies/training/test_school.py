@@ -12,7 +12,7 @@ from policies.language.soft_tokens import load_adaptor
 from policies.recgpt.compression import entity_tokens
 from policies.registry import Listener, silent
 from policies.training.further import train_on_log
-from policies.training.knowledge import entity_questions
+from policies.training.item_questions import entity_questions
 from policies.training.lessons import Teacher
 from policies.training.school import Curriculum, Report, found_school
 from policies.training.settings import (

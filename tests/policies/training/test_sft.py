@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.recgpt.encoding import TextEncoder
-from policies.recgpt.wording import history_text, interests_task, prefix_text, profile_words
+from policies.recgpt.wording import history_text, interests_task, prefix_text
 from policies.training.corpus import Corpus, Course
 from policies.training.lessons import Lesson, Teacher
 from policies.training.packing import Batch, document, pack
@@ -18,6 +18,7 @@ from policies.training.settings import CorpusParams, SftParams, TinyModelParams
 from policies.training.sft import new_model, rate_at, train
 from policies.training.tokenizer import END, PAD, train_tokenizer
 from simulator.batches import DAY_SECONDS
+from simulator.population import profile_words
 
 SMALL = TinyModelParams(vocabulary=300, width=32, layers=2, heads=2, kv_heads=1, head_dim=16, ffn=64, window=512)
 

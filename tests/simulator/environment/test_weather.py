@@ -322,9 +322,18 @@ def test_cities_of_a_climate_have_weather_of_their_own() -> None:
         assert abs(both) < 0.2  # the season is common, the days are not
 
 
-@pytest.mark.parametrize(("names", "each"), [(["seattle"], 0), (["seattle", "seattle_2"], 2)])
-def test_cities_need_names_of_their_own(names: list[str], each: int) -> None:
-    """No city at all, or two of one name, is refused."""
+@pytest.mark.parametrize(
+    ("keys", "name", "each", "said"),
+    [
+        (["seattle"], "Seattle", 0, "each: 0"),
+        (["seattle", "seattle_2"], "Elsewhere", 2, "'seattle_2' would be two cities; rename"),
+        (["seattle", "port"], "Seattle 2", 2, "'seattle_2' and 'port' would both be named 'Seattle 2'; rename"),
+    ],
+)
+def test_cities_need_names_of_their_own(keys: list[str], name: str, each: int, said: str) -> None:
+    """No city at all, or two of one key or one name, which keys the draws, is refused."""
     climate = load_climates()["seattle"]
-    with pytest.raises(ValueError, match=r"each: 0|seattle_2 would be two cities"):
-        cities_of(dict.fromkeys(names, climate), each)
+    given = dict(zip(keys, [climate, replace(climate, name=name)], strict=False))
+    with pytest.raises(ValueError, match=said):
+        cities_of(given, each)
+    assert len(cities_of(given, 1)) == len(keys)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from policies.language.generation import Decoding, Generator, Prompt
+from policies.language.asking import Decoding, Prompt
+from policies.language.generation import Generator
 from policies.language.gpu import nvml
 from policies.language.gpu.cards import SHEETS, CudaCard
 from policies.language.gpu.engine import DECODE, PREFILL, Engine, Phases
