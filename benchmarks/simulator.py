@@ -17,7 +17,8 @@ building the world, logging the history, fitting the policies, analysis. Kernels
 - **Whole runs**, each ``testbed run`` in a process of its own with everything that it does: a million users for a day
   of history and a day of the quickstart's experiment, by the peak of resident memory; and 100,000 users with one worker
   and with two, by the wall clock of the stages that workers share (history, warm-up, arms). The latter needs two idle
-  cores; its CPU-seconds tell what a second worker costs whether they are idle or not.
+  cores; two runs of half the users side by side, which share nothing, tell what the machine then gives, and CPU-seconds
+  what a second worker costs whether cores are idle or not.
 
     python benchmarks/simulator.py --json benchmarks/results/simulator.json
 """
@@ -31,6 +32,7 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS
 # This folder is first on the path of a script, and its simulator.py would hide the package of that name.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Final, NamedTuple
 
@@ -222,17 +224,24 @@ def run_cases() -> list[Case]:
     ]
     days = ["horizon.history_days=2", "horizon.warmup_days=14", "horizon.days=28", "analysis.metrics=[ctr]"]
     settings = [f"world.users={SHARED_USERS}", "oracle=false", "arms.treatment.policy=popularity", *days]
-    speedup, cost, whole = [], [], []
+    half = [f"world.users={SHARED_USERS // 2}", *settings[1:]]
+    speedup, cost, whole, machine_gives = [], [], [], []
     for _ in range(RUN_ROUNDS):
         one, two = (run(CONFIG, settings, workers) for workers in (1, 2))
-        shared = [sum(found.stages[stage] for stage in SHARED_STAGES) for found in (one, two)]
-        speedup.append(shared[0] / shared[1])
+        with ThreadPoolExecutor(2) as threads:
+            halves = list(threads.map(lambda _: run(CONFIG, half, 1), range(2)))
+        alone, shared, *apart = (sum(found.stages[stage] for stage in SHARED_STAGES) for found in (one, two, *halves))
+        speedup.append(alone / shared)
+        machine_gives.append(alone / max(apart))
         whole.append(one.wall / two.wall)
         cost.append(two.cpu / one.cpu)
     case = f"testbed run, {SHARED_USERS:,} users, 2 workers"
     return [
         *cases,
         Case(case, f"{', '.join(SHARED_STAGES)} faster by, wall", median(speedup), "ratio", TARGET_SPEEDUP),
+        Case(
+            case, "two runs of half the users side by side: the same stages faster by", median(machine_gives), "ratio"
+        ),
         Case(case, "whole run faster by, wall", median(whole), "ratio"),
         Case(case, "CPU-seconds, 1 worker = 1", median(cost), "ratio"),
     ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from simulator.batches import BUY, DAY_SECONDS, Checkouts, Floats, Ints, Ints32
 from simulator.compiled import bare_kernel
-from simulator.response import VALUE_BUY, ResponseConstants, is_returned, logistic, paid_for
+from simulator.response import VALUE_BUY, ResponseConstants, is_returned, paid_for
 from simulator.state import State, drop_line, write_event
 from simulator.streams import mix, to_unit
 from simulator.world import Items, Users
@@ -42,13 +42,13 @@ def _check_out(
         if state.cart_count[r] == 0:
             continue
         key = mix(mix(mix(c.key, users.user[r]), state.visit[r]), _CHECKOUT)
-        if to_unit(mix(key, _GOES)) >= logistic(c.checkout_base):
+        if to_unit(mix(key, _GOES)) >= c.checks_out:
             continue
         line = 0
         while line < state.cart_count[r]:
             item = state.cart_item[r, line]
             item_key = mix(key, -1 - item)
-            if to_unit(mix(item_key, _BUYS)) >= logistic(c.line_base):
+            if to_unit(mix(item_key, _BUYS)) >= c.buys_line:
                 line += 1
                 continue
             entry[lines], item_bought[lines] = n, item

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, FAVOURITE, Bools, Floats, Ints, Ints32, Responses
 from simulator.compiled import bare_kernel, inlined, kernel
@@ -43,7 +44,11 @@ _CLICK, _VIEWS, _CART, _BUY, _PIECES, _REFUND, _FAVOURITE = 8, 9, 10, 11, 12, 13
 
 
 class ResponseConstants(NamedTuple):
-    """``ResponseParameters`` and ``FeedParameters`` as the kernel takes them."""
+    """``ResponseParameters`` and ``FeedParameters`` as the kernel takes them.
+
+    Chances that depend on nothing but whether the visit is for the item's category are worked out beforehand: first
+    where it is not, then where it is.
+    """
 
     key: np.uint64
     examination_decay: float
@@ -59,13 +64,12 @@ class ResponseConstants(NamedTuple):
     satiation_seconds: float
     fatigue: float
     novelty: float
-    buy_base: float
-    cart_base: float
-    favourite_base: float
-    conversion_match: float
+    buys: tuple[float, float]
+    carts: tuple[float, float]
+    favourites: tuple[float, float]
     cart_seconds: float
-    checkout_base: float
-    line_base: float
+    checks_out: float
+    buys_line: float
     extra_views: float
     extra_quantity: float
     refund_base: float
@@ -98,6 +102,10 @@ def response_constants(
 ) -> ResponseConstants:
     """Bind the parameters to a stream; on an item grid no position is taken by other cards."""
     r = response
+
+    def chances(base: float) -> tuple[float, float]:
+        return float(expit(base)), float(expit(base + r.conversion_match))
+
     return ResponseConstants(
         key=key,
         examination_decay=r.examination_decay,
@@ -113,13 +121,12 @@ def response_constants(
         satiation_seconds=r.satiation_days * DAY_SECONDS,
         fatigue=r.fatigue,
         novelty=r.novelty,
-        buy_base=r.buy_base,
-        cart_base=r.cart_base,
-        favourite_base=r.favourite_base,
-        conversion_match=r.conversion_match,
+        buys=chances(r.buy_base),
+        carts=chances(r.cart_base),
+        favourites=chances(r.favourite_base),
         cart_seconds=r.cart_days * DAY_SECONDS,
-        checkout_base=r.checkout_base,
-        line_base=r.line_base,
+        checks_out=float(expit(r.checkout_base)),
+        buys_line=float(expit(r.line_base)),
         extra_views=r.extra_views,
         extra_quantity=r.extra_quantity,
         refund_base=r.refund_base,
@@ -329,18 +336,18 @@ def _respond(
                     views[n, k] = 1
                     if c.extra_views > 0.0:
                         views[n, k] += int(np.log(to_unit(mix(item_key, _VIEWS))) / np.log(c.extra_views))
-                    match = c.conversion_match * intent_match(state, r, category)
+                    wanted = int(intent_match(state, r, category))
                     state.visit_value[r] += VALUE_CLICK
-                    if to_unit(mix(item_key, _BUY)) < logistic(c.buy_base + match):
+                    if to_unit(mix(item_key, _BUY)) < c.buys[wanted]:
                         bought[n, k] = True
                         value[n, k] = paid_for(items, item, item_key, c)
                         if is_returned(items, item, item_key, c):
                             refunded[n, k] = value[n, k]
                         state.visit_value[r] += VALUE_BUY
-                    elif to_unit(mix(item_key, _CART)) < logistic(c.cart_base + match):
+                    elif to_unit(mix(item_key, _CART)) < c.carts[wanted]:
                         carted[n, k] = True
                         state.visit_value[r] += VALUE_KEPT
-                    elif to_unit(mix(item_key, _FAVOURITE)) < logistic(c.favourite_base + match):
+                    elif to_unit(mix(item_key, _FAVOURITE)) < c.favourites[wanted]:
                         favourited[n, k] = True
                         state.visit_value[r] += VALUE_KEPT
             k += 1

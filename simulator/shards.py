@@ -57,6 +57,19 @@ def _start_worker(
             importlib.import_module(module)
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Who is started meanwhile never hears of an interrupt, not even while it loads Python."""
+    if threading.current_thread() is not threading.main_thread():  # others may not say what a signal means
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _ready() -> None:
     """The first task of a process, because it is started when there is one and nobody idle."""
 
@@ -111,8 +124,9 @@ class ShardPool:
         threads = max(1, cores() // self.workers)
         start = (self._queue, threads, self._modules)
         self._executor = ProcessPoolExecutor(self.workers, context, _start_worker, start)
-        for _ in range(self.workers):
-            self._executor.submit(_ready)
+        with _uninterrupted():
+            for _ in range(self.workers):
+                self._executor.submit(_ready)
 
     def map(
         self,
