@@ -309,7 +309,7 @@ class _Ahead:
 
     def __init__(self, log: InteractionLog, state: State) -> None:
         self._state = state
-        self._done = log.user, log.item, log.kind, log.time, ~log.on_page
+        self._done = log.user, log.item, log.kind, log.time, log.known_from
         self._vain: tuple[Ints, Ints32, Ints] | None = None
         if log.impressions is not None:
             shown = log.impressions
@@ -317,14 +317,11 @@ class _Ahead:
             self._vain = shown.user[vain], shown.item[vain], shown.time[vain]
 
     def happen(self, until: Ints) -> None:
-        """Write what each user did, and was shown in vain, before ``until``, int64 [users].
-
-        What is bought from the cart is bought on arrival, so that of the very moment is written too.
-        """
-        user, item, kind, time, from_cart = self._done
-        due = (time < until[user]) | (from_cart & (time == until[user]))
+        """Write what each user did, and was shown in vain, of which a visit at ``until`` knows, int64 [users]."""
+        user, item, kind, time, known = self._done
+        due = known <= until[user]
         write_events(self._state, user[due], item[due], kind[due], time[due])
-        self._done = user[~due], item[~due], kind[~due], time[~due], from_cart[~due]
+        self._done = user[~due], item[~due], kind[~due], time[~due], known[~due]
         if self._vain is not None:
             user, item, time = self._vain
             due = time < until[user]

@@ -26,6 +26,7 @@ class Examples:
         impressions: whether examples are true impressions.
         event_offset: where a user's events begin, int64 [users + 1].
         event_item, event_kind, event_time: all interactions of the log by (user, time).
+        event_known: the first second at which a visit may begin that knows of each, int64 [interactions].
     """
 
     visit: Ints
@@ -39,6 +40,7 @@ class Examples:
     event_item: Ints32
     event_kind: npt.NDArray[np.int8]
     event_time: Ints
+    event_known: Ints
 
 
 def draw_examples(log: InteractionLog, users: int, items: int, most: int, seed: int) -> Examples:
@@ -90,6 +92,7 @@ def draw_examples(log: InteractionLog, users: int, items: int, most: int, seed: 
         event_item=log.item[order],
         event_kind=log.kind[order],
         event_time=log.time[order],
+        event_known=log.known_from[order],
     )
 
 

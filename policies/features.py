@@ -213,6 +213,7 @@ def _logged_features(
     event_item: Ints32,
     event_kind: npt.NDArray[np.int8],
     event_time: Ints,
+    event_known: Ints,
     gender: Ints32,
     age_band: Ints32,
     household: Ints32,
@@ -236,7 +237,7 @@ def _logged_features(
             end += 1
         begin_event = event_offset[user]
         stop = begin_event
-        while stop < event_offset[user + 1] and event_time[stop] < visit_time[visit]:
+        while stop < event_offset[user + 1] and event_known[stop] <= visit_time[visit]:
             stop += 1
         first = max(begin_event, stop - HISTORY_LENGTH)
         items = event_item[first:stop]
@@ -272,6 +273,7 @@ def logged_features(examples: Examples, users: ObservedUsers, tables: Tables) ->
         examples.event_item,
         examples.event_kind,
         examples.event_time,
+        examples.event_known,
         users.gender,
         users.age_band,
         users.household,

@@ -19,7 +19,7 @@ def item_appeal(log: InteractionLog, items: int, prior: float) -> Floats:
     (gamma-Poisson posterior mean), so that an item shown rarely is neither first nor last. Without: the log of
     interactions, shrunken likewise. 0 is the average item.
     """
-    clicks = np.bincount(log.item, minlength=items).astype(np.float64)
+    clicks = np.bincount(log.item[log.on_page], minlength=items).astype(np.float64)
     if log.impressions is None:
         expected = np.full(items, max(clicks.mean(), 1e-12))
     else:

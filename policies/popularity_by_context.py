@@ -78,6 +78,7 @@ class PopularityByContext(VisitRanking):
         self, log: InteractionLog, catalog: ObservedCatalog, users: ObservedUsers, context: ObservedContext
     ) -> None:
         """Count."""
+        log = log.where(log.on_page, None if log.impressions is None else np.ones(len(log.impressions.user), np.bool_))
         self._category = catalog.category
         clicked = catalog.category[log.item]
         # One lookup for each city and day, not for each click.

@@ -253,7 +253,7 @@ class Checkouts:
 
     Attributes:
         row, user, visit: whose, on which visit, int64.
-        time, day: of the visit's arrival, in seconds and whole days since the horizon's start, int64.
+        time: of the visit's arrival, seconds since the horizon's start, int64.
         item: int32.
         value, refunded: as in ``Responses``, float64.
     """
@@ -262,7 +262,6 @@ class Checkouts:
     user: Ints
     visit: Ints
     time: Ints
-    day: Ints
     item: Ints32
     value: Floats
     refunded: Floats
@@ -295,8 +294,16 @@ class InteractionLog:
 
     @property
     def on_page(self) -> Bools:
-        """Whether the item of an interaction was on a page then, bool [interactions]; in a ledger nobody can tell."""
+        """Whether an interaction is none from the cart, bool [interactions]; of a ledger all are said not to be."""
         return np.ones(len(self.user), np.bool_) if self.from_cart is None else ~self.from_cart
+
+    @property
+    def known_from(self) -> Ints:
+        """The first second at which a visit may begin that knows of each interaction, int64 [interactions].
+
+        What is bought from the cart is bought before the visit's first page is asked for; anything else comes after it.
+        """
+        return self.time + self.on_page
 
     def where(self, interactions: Bools, impressions: Bools | None) -> "InteractionLog":
         """The entries chosen, in the same order, bool [interactions] and bool [impressions]."""

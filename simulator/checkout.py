@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from simulator.batches import BUY, DAY_SECONDS, Checkouts, Floats, Ints, Ints32
+from simulator.batches import BUY, Checkouts, Floats, Ints, Ints32
 from simulator.compiled import bare_kernel
 from simulator.response import VALUE_BUY, ResponseConstants, is_returned, paid_for
 from simulator.state import State, drop_line, write_event
@@ -97,7 +97,6 @@ def check_out(
         user=users.user[whose],
         visit=state.visit[whose],
         time=when,
-        day=when // DAY_SECONDS,
         item=item[:lines],
         value=value[:lines],
         refunded=refunded[:lines],

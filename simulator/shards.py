@@ -53,7 +53,7 @@ def _start_worker(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for module in modules:
-        with suppress(ImportError):  # a task that needs it says so better
+        with suppress(Exception):  # a hint; a task that needs it says so better
             importlib.import_module(module)
 
 
@@ -124,7 +124,7 @@ class ShardPool:
         threads = max(1, cores() // self.workers)
         start = (self._queue, threads, self._modules)
         self._executor = ProcessPoolExecutor(self.workers, context, _start_worker, start)
-        with _uninterrupted():
+        with _uninterrupted(), suppress(BrokenProcessPool):  # who is given a task then meets it, and counts the death
             for _ in range(self.workers):
                 self._executor.submit(_ready)
 

@@ -34,14 +34,15 @@ def _replay(
     event_item: Ints32,
     event_kind: npt.NDArray[np.int8],
     event_time: Ints,
+    event_known: Ints,
     shown_offset: Ints,
     shown_item: Ints32,
     shown_time: Ints,
 ) -> None:
-    """Write what each moment's user had done and been shown before it."""
+    """Write what each moment's user had done and been shown by then."""
     for n in range(len(user)):
         for m in range(event_offset[user[n]], event_offset[user[n] + 1]):
-            if event_time[m] >= time[n]:
+            if event_known[m] > time[n]:
                 break
             write_event(state, n, event_item[m], event_kind[m], event_time[m])
         for m in range(shown_offset[user[n]], shown_offset[user[n] + 1]):
@@ -91,6 +92,7 @@ def requests_at(
         log.item[order],
         log.kind[order],
         log.time[order],
+        log.known_from[order],
         np.searchsorted(shown_user, bounds),
         shown_item,
         shown_time,

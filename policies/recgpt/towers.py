@@ -236,15 +236,16 @@ def _events_before(
     event_item: Ints32,
     event_kind: npt.NDArray[np.int8],
     event_time: Ints,
+    event_known: Ints,
     bounds: Floats,
     out_item: Ints32,
     out_kind: npt.NDArray[np.int8],
     out_recency: npt.NDArray[np.int8],
 ) -> None:
-    """The last events of each moment's user before it, oldest first, from events by (user, time)."""
+    """The last events that each moment knows of its user, oldest first, from events by (user, time)."""
     for n in range(len(user)):
         first = offset[user[n]]
-        stop = first + np.searchsorted(event_time[first : offset[user[n] + 1]], time[n])
+        stop = first + np.searchsorted(event_known[first : offset[user[n] + 1]], time[n], side="right")
         for k, m in enumerate(range(max(first, stop - out_item.shape[1]), stop)):
             out_item[n, k] = event_item[m]
             out_kind[n, k] = event_kind[m]
@@ -282,6 +283,7 @@ class _LogEvents:
         order = np.lexsort((log.time, log.user))
         self._offset = np.searchsorted(log.user[order], np.arange(users + 1))
         self._item, self._kind, self._time = log.item[order], log.kind[order], log.time[order]
+        self._known = log.known_from[order]
 
     def before(self, user: Ints, time: Ints, history: int) -> Events:
         """The last events of users before times."""
@@ -293,6 +295,7 @@ class _LogEvents:
             self._item,
             self._kind,
             self._time,
+            self._known,
             _AGE_DAYS,
             events.item,
             events.kind,

@@ -42,7 +42,7 @@ def bought(user: list[int], time: int) -> Checkouts:
     ones = np.ones(len(user), np.int64)
     number = np.cumsum(ones)
     item, paid = (10 + number).astype(np.int32), number.astype(np.float64)
-    return Checkouts(np.array(user), np.array(user), 3 * ones, time * ones, 0 * ones, item, paid, 0.0 * paid)
+    return Checkouts(np.array(user), np.array(user), 3 * ones, time * ones, item, paid, 0.0 * paid)
 
 
 def test_actions_come_in_their_order() -> None:

@@ -41,6 +41,7 @@ def some_examples(clicked: np.ndarray, position: Ints | None = None) -> Examples
         event_item=nothing.astype(np.int32),
         event_kind=nothing.astype(np.int8),
         event_time=nothing,
+        event_known=nothing,
     )
 
 
