@@ -105,8 +105,8 @@ def _with_files(data: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], 
     if isinstance(world, Mapping) and isinstance(name := world.get("climates"), str):
         put("world", "climates", lambda: _climates_of(name, folder), {})
     if isinstance(world, Mapping) and world.get("kind") == "log" and isinstance(path := world.get("path"), str):
-        dataset = str(world.get("dataset"))
-        named = dataset.replace("_", "-") if dataset.isidentifier() else "NAME"
+        dataset = world.get("dataset")
+        named = dataset.replace("_", "-") if isinstance(dataset, str) and dataset.isidentifier() else "NAME"
         fetch = f"fetch it with `testbed data {named} --to DIR`"
         put("world", "path", lambda: str(_find_data("world.path", Path(path), folder, fetch)), path)
     if (
@@ -123,7 +123,10 @@ def _climates_of(name: str, folder: Path) -> dict[str, Any]:
     """What a file of climates holds."""
     remedy = "write one with `testbed climate CSV --out FILE`"
     path = _find_data("world.climates", Path(name), folder, remedy)
-    climates = read_mapping(path).get("climates")
+    try:
+        climates = read_mapping(path).get("climates")
+    except UserError as error:
+        raise UserError(f"world.climates: {error}") from error
     if not isinstance(climates, dict):
         raise UserError(f"world.climates: {path} has none; write a file with `testbed climate CSV --out FILE`")
     return climates

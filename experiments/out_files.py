@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.errors import UserError
+from experiments.errors import UserError, unwritable
 
 Force = Annotated[
     bool, typer.Option("--force", help="Replace a file that this command wrote before; no other file is replaced.")
@@ -27,13 +27,18 @@ def check_out(out: Path, force: bool, what: str, is_one: Callable[[Path], bool])
         is_one: whether a file is that.
 
     Raises:
-        UserError: ``out`` is a folder, holds something else, or holds one already and ``force`` was not given.
+        UserError: ``out`` is a folder, cannot be looked at, holds something else, or holds one already and ``force``
+            was not given.
     """
-    if out.is_dir():
-        raise UserError(f"--out {out}: a folder; give the name of a file in it")
-    if not out.exists():
-        return
-    if not is_one(out):
+    try:
+        if out.is_dir():
+            raise UserError(f"--out {out}: a folder; give the name of a file in it")
+        if not out.exists():
+            return
+        of_use = out.is_file() and is_one(out)
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise unwritable(out, error, "give another --out") from error
+    if not of_use:
         raise UserError(f"--out {out}: holds something other than {what}; give another --out")
     if not force:
         raise UserError(f"--out {out}: holds {what} already; give another --out, or --force to replace it")

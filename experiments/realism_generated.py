@@ -38,6 +38,7 @@ WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Satu
 ACTIONS: Final = ("page view", "favourite", "cart", "order")
 """In the order of their numbers in ``realism_play``."""
 _FITTED: Final = "the world's profile of visits was fitted to these very counts"
+_NEARED: Final = "defaults of the response were moved until this came near"
 _SAMPLING: Final = "the floor is sampling noise of independent actions; people's actions are not, so it is low"
 
 
@@ -158,9 +159,16 @@ def rows_of(
             [f"{one}, {other}" for one in ACTIONS for other in ACTIONS],
             shares.transitions.ravel(),
             pairs.ravel(),
-            "of one user",
+            f"of one user; {_NEARED}",
         ),
-        ("after_view", "What follows a page view", ACTIONS, after[0][1], after[0][0], "part of the row above"),
+        (
+            "after_view",
+            "What follows a page view",
+            ACTIONS,
+            after[0][1],
+            after[0][0],
+            f"part of the row above; {_NEARED}",
+        ),
         ("after_cart", "What follows a cart", ACTIONS, after[1][1], after[1][0], "part of it too"),
         ("before_order", "What comes before an order", ACTIONS, before[1], before[0], "part of it too"),
         (
@@ -169,7 +177,7 @@ def rows_of(
             ("orders", "page views"),
             np.array([shares.orders_a_view, 1.0]),
             np.array([ordered, views]),
-            "",
+            _NEARED,
         ),
         (
             "buyers",
@@ -177,7 +185,7 @@ def rows_of(
             ("orders", "does not"),
             np.array([shares.buyers, 1.0 - shares.buyers]),
             np.array([buyers, active - buyers]),
-            "active is who has a page view or an order on the day",
+            f"active is who has a page view or an order on the day; {_NEARED}",
         ),
     ]
     return [

@@ -1,10 +1,10 @@
 """What users did, action by action, while a policy served them; and how likely it said each click was.
 
-Recorders and a guest's listener for one simulation. Knows pages and answers; compares nothing.
+Recorders and a guest's listener for one simulation. Knows pages, answers and checkouts; compares nothing.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,10 @@ from simulator.protocols import Allocator
 from simulator.snapshots import Arrays
 from simulator.tables import Recorder
 
-VIEW, FAVOURITE, CART, ORDER = 0, 1, 2, 3
+VIEW: Final = 0
+FAVOURITE: Final = 1
+CART: Final = 2
+ORDER: Final = 3
 
 
 @dataclass(frozen=True)

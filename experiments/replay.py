@@ -56,7 +56,7 @@ class Thinks(Protocol):
 
 @dataclass(frozen=True)
 class Visits:
-    """Held-out visits with at least one interaction, in time order.
+    """Held-out visits with at least one interaction on a page, in time order.
 
     Attributes:
         user, time: int64 [visits].
@@ -86,8 +86,8 @@ def by_arrival(log: InteractionLog) -> InteractionLog:
     """The log as it entered the users' histories: visit after visit, each at the time at which it began.
 
     An impression log tells the time of each page; the simulation writes all of a visit under its arrival. A ledger
-    knows no visits and is returned as it is. The interactions of the result that were on
-    a page are its clicked impressions, in order.
+    knows no visits and is returned as it is. The interactions of the result that were on a page are its clicked
+    impressions, in order.
     """
     shown = log.impressions
     if shown is None:

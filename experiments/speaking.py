@@ -1,4 +1,4 @@
-"""How commands speak when something goes wrong: one line on standard error and an exit code.
+"""How commands speak when something goes wrong: a line for each mistake on standard error, and an exit code.
 
 What the user can put right ends in exit code 2, without a traceback; Ctrl-C in 130; anything else is a defect and keeps
 its traceback.

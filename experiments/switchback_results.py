@@ -160,10 +160,6 @@ class Blocks(Unit):
         }
 
 
-def _less(value: float | None, base: float | None) -> float | None:
-    return None if value is None or base is None else value - base
-
-
 def _truths(switched: Switched, control: str, metrics: Sequence[Metric]) -> tuple[Truth, Truth]:
     """Effects of one arm for everybody all the time, and of arms on blocks while cities switch; empty if unknown."""
     if switched.under_arm is None:

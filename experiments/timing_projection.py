@@ -10,8 +10,9 @@ from dataclasses import asdict, replace
 from math import ceil
 from typing import Any, Final
 
+from experiments.cards_config import CardStepTime
 from experiments.progress import Progress
-from experiments.timing_config import Against, CardStepTime, Serving
+from experiments.timing_config import Against, Serving
 from experiments.timing_plans import RowPlan
 from simulator.serving.cluster import Cluster, kv_capacity, serve
 from simulator.serving.errors import ServingError

@@ -56,7 +56,7 @@ class Simulation:
         world: the truth, already cut to the shard's users.
         state: their moving state, rows in the same order; written in place.
         policy, allocator: the guests.
-        recorders: what is told of every page.
+        recorders: what is told of every checkout and page.
         day_closed: called after each day, before anything of the next one; the moment for a ``snapshot``.
     """
 

@@ -62,7 +62,7 @@ class State(NamedTuple):
 
 
 def new_state(rows: int, items: int, satisfaction: float, start: int = 0) -> State:
-    """Users who have done nothing yet. About 1.7 KiB a user plus one bit an item."""
+    """Users who have done nothing yet. About 1.5 KiB a user plus one bit an item."""
     return State(
         event_item=np.full((rows, HISTORY_LENGTH), NO_ITEM, dtype=np.int32),
         event_kind=np.zeros((rows, HISTORY_LENGTH), dtype=np.int8),

@@ -1,4 +1,4 @@
-"""What a run writes: one row a user and day with a visit, and the log of impressions."""
+"""What a run writes: one row a user and day with a visit, and the log of impressions and carts bought."""
 
 from collections.abc import Sequence
 from typing import Any, Final

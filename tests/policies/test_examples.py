@@ -91,7 +91,6 @@ def test_ledger_gets_drawn_negatives(sales_log: InteractionLog) -> None:
 
 def test_empty_log_gives_no_examples(sales_log: InteractionLog) -> None:
     """Nothing to draw from is drawn as nothing."""
-    nothing = np.zeros(0, np.int64)
     empty = sales_log.where(np.zeros(len(sales_log.user), np.bool_), None)
     examples = draw_examples(empty, USERS, ITEMS, 1000, 1)
     assert len(examples.item) == len(examples.visit_user) == len(examples.event_item) == 0

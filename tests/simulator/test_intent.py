@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from simulator.batches import BUY, CLICK, DAY_SECONDS, Ints
+from simulator.batches import BUY, CART, CLICK, DAY_SECONDS, FAVOURITE, Ints
 from simulator.intent import contextual_need, draw_intents, intent_constants
 from simulator.parameters import ContextParameters
 from simulator.recorded import RecordedWorld
@@ -120,6 +120,22 @@ def test_what_was_bought_is_no_longer_looked_for(make_world: Callable[..., World
     item = np.array([np.flatnonzero(world.catalog.observed.category == c)[0] for c in strange], np.int32)
     write_events(state, rows, item, np.full(len(rows), BUY, np.int8), np.full(len(rows), NOON))
     assert not (many(world, state, rows, 30) == strange[:, None, None]).any()
+
+
+def test_what_was_kept_calls_louder(make_world: Callable[..., World], rows: Ints) -> None:
+    """A favourite or a carted item weighs ``kept`` clicks in what was clicked lately."""
+    world = make_world({"intent": only("recent")["intent"] | {"kept": 3.0}})
+    category = world.catalog.observed.category
+    one, other, count = 0, int(np.flatnonzero(category != category[0])[0]), len(rows)
+    for kind, share in ((CLICK, 0.5), (FAVOURITE, 0.75), (CART, 0.75)):
+        state = blank(world)
+        for item, what in ((one, kind), (other, CLICK)):
+            when = np.full(count, NOON - 60)
+            write_events(state, rows, np.full(count, item, np.int32), np.full(count, what, np.int8), when)
+        drawn = many(world, state, rows, 20).reshape(-1)
+        assert set(np.unique(drawn)) == {category[one], category[other]}
+        spread = np.sqrt(share * (1 - share) / len(drawn))
+        assert abs((drawn == category[one]).mean() - share) < 5 * spread
 
 
 def test_contextual_intents_follow_the_needs(make_world: Callable[..., World], rows: Ints) -> None:

@@ -1,5 +1,6 @@
 import importlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.shards import MOST_USERS, cut, shard_pool
+from simulator.shards import MOST_USERS, _uninterrupted, cut, shard_pool
 from simulator.world import World
 
 
@@ -53,6 +54,26 @@ def test_workers_share_the_cores(tasks: ModuleType, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     with shard_pool(2) as told:
         assert told.map(tasks.threads, [0], lambda: None) == ["7"]
+
+
+def test_who_is_being_started_hears_no_interrupt() -> None:
+    """Processes begun meanwhile ignore interrupts from their first moment on, and this one hears them again after."""
+    before = signal.getsignal(signal.SIGINT)
+    ask = "print(next(line for line in open('/proc/self/status') if line.startswith('SigIgn')))"
+    with _uninterrupted():
+        told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)  # noqa: S603
+    assert int(told.stdout.split()[1], 16) & 1 << (signal.SIGINT - 1)
+    assert signal.getsignal(signal.SIGINT) is before is not signal.SIG_IGN
+
+
+def test_a_hint_that_cannot_be_loaded_is_no_matter(
+    tasks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that fails as it is loaded leaves tasks that do not need it as they are."""
+    (tmp_path / "failing_hint.py").write_text("raise RuntimeError('no')\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with shard_pool(2, ["failing_hint"]) as pool:
+        assert pool.map(tasks.double, [1, 2], lambda: None) == [2, 4]
 
 
 def test_processes_start_with_the_pool(tasks: ModuleType) -> None:

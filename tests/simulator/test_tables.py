@@ -18,6 +18,7 @@ from simulator.tables import (
     Impressions,
     Recorder,
     UserDays,
+    UserPeriods,
     by_time_user_position,
     join_logs,
 )
@@ -98,6 +99,21 @@ def test_sums_of_pages_are_added_in_their_order(played: tuple[World, Any, Keeper
         for requests, _, r in keeper.told:
             total[requests.row, requests.day - 4] += cells(r)
         assert total.tobytes() == user_days.sums[name].tobytes(), name
+
+
+@pytest.mark.parametrize("hours", [1, 6, 24])
+def test_periods_add_up_to_days(played: tuple[World, Any, Keeper], hours: int) -> None:
+    """What pages and carts bring in the periods of a day is, together, what they bring on the day."""
+    world, run, keeper = played
+    periods = UserPeriods(world.users, 4, 14, hours)
+    for told in keeper.told:
+        periods.page(*told)
+    for bought in keeper.lines:
+        periods.checkouts(bought)
+    for name, of_days in run.user_days.sums.items():
+        summed = periods.sums[name].reshape(world.users, 10, -1).sum(axis=2)
+        assert np.allclose(summed, of_days), name
+        assert of_days.any(), name
 
 
 def test_the_table_has_its_schema(played: tuple[World, Any, Keeper]) -> None:
