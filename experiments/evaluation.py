@@ -139,6 +139,8 @@ def run_evaluation(
         DatasetError: the log cannot be used, or nobody returns in the held-out days.
     """
     clock = Stopwatch()
+    if config.world.kind == "log":  # nothing is played by users, and processes start whether or not they are needed
+        workers = min(workers, len(config.policies))
     with engine.pool(workers) as pool:
         with clock.stage("world"), progress.stage("building the world", 1) as stage:
             built = build_world(
