@@ -213,7 +213,7 @@ def test_a_dearer_arm_gets_less_of_the_channel(hurries: None, run: Run) -> None:
         arm: results["serving"]["arms"][arm]["projected"]["projected_gpu_seconds_work_per_job"]["value"] for arm in arms
     }
     assert work["dear"] > 5 * work["cheap"]
-    assert shares["dear"] < 0.5 * shares["cheap"]
+    assert shares["dear"] < 0.75 * shares["cheap"]
 
 
 def test_a_measured_card_brings_a_range(hurries: None, run: Run) -> None:
