@@ -34,11 +34,10 @@ WORDS = (
 )
 
 
-@pytest.fixture(scope="session")
-def world() -> World:
-    """300 users and 400 items in two cities for 20 days."""
+def world_of(users: int) -> World:
+    """So many users and 400 items in two cities for 20 days."""
     return generate_world(
-        users=300,
+        users=users,
         items=400,
         cities=["seattle", "new_york"],
         country="US",
@@ -53,6 +52,12 @@ def world() -> World:
     )
 
 
+@pytest.fixture(scope="session")
+def world() -> World:
+    """300 users and 400 items in two cities for 20 days."""
+    return world_of(300)
+
+
 def _fit(world: World, name: str, log: InteractionLog, seed: int, params: dict[str, Any]) -> RegisteredPolicy:
     chosen = policy_class(name)
     policy = chosen(chosen.Params.model_validate(params), seed)
@@ -61,8 +66,7 @@ def _fit(world: World, name: str, log: InteractionLog, seed: int, params: dict[s
     return policy
 
 
-@pytest.fixture(scope="session")
-def played(world: World) -> tuple[InteractionLog, State]:
+def play_log(world: World) -> tuple[InteractionLog, State]:
     """The log of the first days under the exploring logger, and the users as it leaves them."""
     nothing = np.zeros(0, np.int64)
     cold = InteractionLog(0, 0, nothing, nothing.astype(np.int32), nothing, nothing.astype(np.int8), None)
@@ -71,6 +75,20 @@ def played(world: World) -> tuple[InteractionLog, State]:
     logger = _fit(world, "exploring_logger", cold, 3, {})
     Simulation(world, state, logger, TopSlots(), [impressions]).run(0, HISTORY_DAYS)
     return join_logs([impressions.columns()], 0, HISTORY_DAYS), state
+
+
+@pytest.fixture(scope="session")
+def played(world: World) -> tuple[InteractionLog, State]:
+    """The log and the users of ``world``."""
+    return play_log(world)
+
+
+@pytest.fixture(scope="session")
+def fit_on_many() -> tuple[World, Callable[..., RegisteredPolicy], State]:
+    """A world of 1,200 users, ``fit(name)`` on its own log, and the users as the log leaves them."""
+    many = world_of(1200)
+    log, state = play_log(many)
+    return many, lambda name: _fit(many, name, log, 5, {}), state
 
 
 @pytest.fixture(scope="session")

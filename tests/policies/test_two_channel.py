@@ -208,17 +208,19 @@ class Watched(UtilityOnly):
         self.clicked.append(responses.clicked[:, 0])
 
 
-def test_first_places_are_clicked_as_predicted(policy: TwoChannel, world: World, state: State) -> None:
-    """In play, the mean prediction of the first place, always examined, is within half of its click rate.
-
-    What is ranked first is what is overestimated most, and this log is of a few hundred users.
-    """
+def test_first_places_are_clicked_as_predicted(
+    fit_on_many: tuple[World, Callable[..., RegisteredPolicy], State],
+) -> None:
+    """In play, the mean prediction of the first place, which is always examined, is near its click rate."""
+    world, fit, state = fit_on_many  # of a few hundred users the best estimates are too much luck
+    policy = fit("two_channel")
+    assert isinstance(policy, TwoChannel)
     watched = Watched(world.users)
     policy.begin(world.users)
     Simulation(world, copy_state(state), policy, watched).run(HISTORY_DAYS, world.days)
     predicted, clicked = np.concatenate(watched.predicted), np.concatenate(watched.clicked)
     assert len(clicked) > 500
-    assert predicted.mean() == pytest.approx(clicked.mean(), rel=0.5)
+    assert predicted.mean() == pytest.approx(clicked.mean(), rel=0.35)
     high = predicted > np.median(predicted)
     assert clicked[high].mean() > clicked[~high].mean()
     assert watched.repeats == 0
