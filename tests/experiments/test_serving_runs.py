@@ -204,7 +204,10 @@ def test_a_dearer_arm_gets_less_of_the_channel(hurries: None, run: Run) -> None:
         "cheap": thinks(0.5, split, prompt=100),
         "dear": thinks(0.5, split, prompt=1000),
     }
-    results = run(arms=arms, serving=SERVING | {"instances": 20, "instances_by_arm": {}}, oracle=False).results
+    # of fewer users each arm's gains are too uncertain for the split to follow the cost
+    many = {"kind": "generated", "users": 900, "items": 500, "cities": ["seattle", "new_york"], "country": "US"}
+    serving = SERVING | {"instances": 20, "instances_by_arm": {}}
+    results = run(world=many, arms=arms, serving=serving, oracle=False).results
     shares = {}
     for arm in arms:
         days = results["allocation"][arm]["split"]["days"][1:]
@@ -213,7 +216,7 @@ def test_a_dearer_arm_gets_less_of_the_channel(hurries: None, run: Run) -> None:
         arm: results["serving"]["arms"][arm]["projected"]["projected_gpu_seconds_work_per_job"]["value"] for arm in arms
     }
     assert work["dear"] > 5 * work["cheap"]
-    assert shares["dear"] < 0.75 * shares["cheap"]
+    assert shares["dear"] < 0.5 * shares["cheap"]
 
 
 def test_a_measured_card_brings_a_range(hurries: None, run: Run) -> None:
