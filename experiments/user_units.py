@@ -63,11 +63,15 @@ class Users(Unit):
             user_days, phases.experiment_start, phases.experiment_end, phases.follow_up_end, self.metrics
         )
         self.exposed = {arm: int((self.users["arm"] == arm).sum()) for arm in config.arms}
-        self.table, self.tested = self.users, self.metrics
         self._phases, self._user_days = phases, user_days
         self._date_of, self._surroundings = date_of, surroundings
         self._truths = Truths(under_arm, phases, config.control_name, self.metrics)
         self._looks = config.analysis.sequential.days_of(config.horizon.days)
+        self._gather()
+
+    def _gather(self) -> None:
+        """Say what tests are over: users."""
+        self.table, self.tested = self.users, self.metrics
 
     def readings(self) -> list[Reading]:
         """See ``Unit``: after each of the planned days."""
@@ -157,17 +161,9 @@ class Cities(Users):
 
     clusters = True
 
-    def __init__(
-        self,
-        config: ExperimentConfig,
-        phases: Phases,
-        user_days: pl.DataFrame,
-        under_arm: Mapping[str, pl.DataFrame] | None,
-        date_of: Callable[[int], str],
-        surroundings: Surroundings,
-    ) -> None:
-        super().__init__(config, phases, user_days, under_arm, date_of, surroundings)
-        self.users = surroundings.with_city(self.users)
+    def _gather(self) -> None:
+        """Say what tests are over: the users of a city together."""
+        self.users = self._surroundings.with_city(self.users)
         self.table, self.tested = clustered(self.users, CITY, self.metrics)
 
     def capped(self) -> Capped | None:
