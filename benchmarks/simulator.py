@@ -76,7 +76,7 @@ GROWTH_ROUNDS: Final = 5
 MANY_USERS: Final = 1_000_000
 SHARED_USERS: Final = 100_000
 SHARED_STAGES: Final = ("history", "warm-up", "arms")
-RUN_ROUNDS: Final = 2
+RUN_ROUNDS: Final = 3
 DRAWS: Final = 10_000_000
 
 

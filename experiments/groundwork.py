@@ -50,13 +50,13 @@ class Groundwork:
             self._built = built
         return self._built
 
-    def history(self, shards: int, play: Callable[[], History]) -> History:
-        """The history of the world at hand, cut into so many shards, by ``play`` if it is not there."""
-        if self._history is None or self._history[0] != shards:
+    def history(self, workers: int, play: Callable[[], History]) -> History:
+        """The history of the world at hand, cut for so many workers, by ``play`` if it is not there."""
+        if self._history is None or self._history[0] != workers:
             log, states = play()
             if not self._keep:
                 return log, states
-            self._history = (shards, (log, states))
+            self._history = (workers, (log, states))
         log, states = self._history[1]
         return log, [(rows, copy_state(state)) for rows, state in states]
 

@@ -32,7 +32,7 @@ def play_or_read_history(
     What is played is kept as ``attempt`` says; without one it is not kept.
     """
     if built.recorded is not None:
-        shards = cut(built.world.users, pool.workers if attempt is None else attempt.shards)
+        shards = cut(built.world.users, pool.workers if attempt is None else attempt.workers)
         with progress.stage("reading the history", 1) as stage:
             state = built.recorded.state(history_days)
             stage.advance()
@@ -53,7 +53,7 @@ def play_history_of_all(
     watch: bool = False,
 ) -> list[tuple[Ints, HistoryResult]]:
     """Each shard's rows and what they did under the exploring logger; ``watch`` asks for their visits too."""
-    shards = cut(built.world.users, pool.workers if attempt is None else attempt.shards)
+    shards = cut(built.world.users, pool.workers if attempt is None else attempt.workers)
     logger = make_logger(built, seed)
     if pool.workers > 1:  # kernels are compiled here once and cached, instead of in every worker at the same time
         play_history(HistoryTask(built.world.take(shards[0][:1]), logger, 1), lambda: None)

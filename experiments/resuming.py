@@ -1,6 +1,6 @@
 """Going on with a run that was killed: what of it was kept, and whether this would still be the same run.
 
-The plan of a run lies beside its pieces. It says into how many shards users were cut, and what the outcome depends on:
+The plan of a run lies beside its pieces. It says for how many workers users were cut, and what the outcome depends on:
 config, code, packages, data, foreign policies. Pieces of another config or another code would end in bytes that no
 single run ends in, so going on is refused unless all of it is as it was.
 """
@@ -31,13 +31,13 @@ class Attempt:
 
     Attributes:
         directory: of the run.
-        shards: how many shards the first attempt cut users into.
+        workers: those of the first attempt; users stay cut as they were for them.
         resumed: how often the run was taken up again, this time included.
         share: of the time of play that keeping it may take.
     """
 
     directory: RunDirectory
-    shards: int
+    workers: int
     resumed: int
     share: float
 
@@ -52,20 +52,20 @@ def begin_or_go_on(directory: RunDirectory, config: ExperimentConfig, workers: i
     Args:
         directory: of the run.
         config: of the run.
-        workers: shards of a new run.
+        workers: of a new run.
         share: of the time of play that keeping it may take.
 
     Raises:
         UserError: pieces are there, and the config, the code, a package, the data or a foreign policy is another than
             when they were kept; or the plan is damaged, or cannot be written.
     """
-    plan: dict[str, Any] = {"shards": workers, "resumed": 0, "made_of": _made_of(config)}
+    plan: dict[str, Any] = {"workers": workers, "resumed": 0, "made_of": _made_of(config)}
     if directory.interrupted:
         plan = _read(directory)
         _check(directory, plan["made_of"], _made_of(config))
         plan |= {"resumed": plan["resumed"] + 1}
     directory.write_json(_PLAN, plan)
-    return Attempt(directory, plan["shards"], plan["resumed"], share)
+    return Attempt(directory, plan["workers"], plan["resumed"], share)
 
 
 def run_to_resume(path: Path, given: Sequence[str]) -> Path:
@@ -149,7 +149,7 @@ def _read(directory: RunDirectory) -> dict[str, Any]:
     path = directory.path / _PLAN
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
-        return {"shards": int(plan["shards"]), "resumed": int(plan["resumed"]), "made_of": dict(plan["made_of"])}
+        return {"workers": int(plan["workers"]), "resumed": int(plan["resumed"]), "made_of": dict(plan["made_of"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}: missing or damaged, so nobody can tell what the pieces belong to; begin anew with --force"

@@ -126,7 +126,7 @@ def _run(
         with clock.stage("history"):
             days, seed = config.horizon.history_days, config.seed
             log, shards = ground.history(
-                attempt.shards, lambda: play_or_read_history(built, days, seed, pool, progress, attempt)
+                attempt.workers, lambda: play_or_read_history(built, days, seed, pool, progress, attempt)
             )
         arm_of_row = assigned_arms(config, built)
         variants = variants_of(config)
@@ -308,7 +308,7 @@ def cut_variant(
     """
     rows = all_rows if config.oracle or variant.turn is not None else all_rows[arm_of_row == variant.arm]
     together = learns_across_users(variant.allocation)
-    shards = [rows] if together else [rows[part] for part in cut(len(rows), attempt.shards)]
+    shards = [rows] if together else [rows[part] for part in cut(len(rows), attempt.workers)]
     return [(shard, attempt.piece(f"arm.{variant.name}", n)) for n, shard in enumerate(shards)]
 
 

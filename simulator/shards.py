@@ -29,13 +29,23 @@ from simulator.shared_memory import Address, Message, SharedMemory, UnreachableE
 MOST_USERS: Final = 50_000
 """Users of one shard at the most, which bounds the memory of a worker."""
 
+ENOUGH_USERS: Final = 10_000
+"""Users of a shard that are worth a message."""
+
+TURNS: Final = 3
+"""Shards that a worker plays one after the other where there are enough users: what one leaves is read while another is
+played, and who had slow ones in the end plays fewer."""
+
 _POLL_SECONDS: Final = 0.2
 _ticks: "multiprocessing.queues.SimpleQueue[tuple[int, int]] | None" = None
 
 
 def cut(users: int, workers: int) -> list[Ints]:
-    """Rows of each shard: consecutive, as even as possible, none above MOST_USERS where that can be helped."""
-    shards = max(1, min(users, max(workers, -(-users // MOST_USERS))))
+    """Rows of each shard: consecutive, as even as possible, none above MOST_USERS, and as many for every worker."""
+    turns = -(-users // (workers * MOST_USERS))
+    if workers > 1:
+        turns = max(turns, min(TURNS, users // (workers * ENOUGH_USERS)))
+    shards = max(1, min(users, workers * max(turns, 1)))
     return [np.ascontiguousarray(rows) for rows in np.array_split(np.arange(users, dtype=np.int64), shards)]
 
 

@@ -303,10 +303,7 @@ def join_logs(parts: Sequence[tuple[npt.NDArray[np.generic], ...]], start_day: i
         np.concatenate(column) for column in zip(*parts, strict=True)
     )
     order = by_time_user_position(time, user, position)
-    user, visit, item, time, position, kind, propensity = (
-        a[order] for a in (user, visit, item, time, position, kind, propensity)
-    )
-    interacted, shown = kind > 0, position != FROM_CART
+    interacted, shown = order[kind[order] > 0], order[position[order] != FROM_CART]
     return InteractionLog(
         start_day=start_day,
         end_day=end_day,
@@ -315,7 +312,7 @@ def join_logs(parts: Sequence[tuple[npt.NDArray[np.generic], ...]], start_day: i
         time=time[interacted],
         kind=kind[interacted],
         impressions=ImpressionLog(
-            *(column[shown] for column in (user, visit, item, time, position, interacted, propensity))
+            *(column[shown] for column in (user, visit, item, time, position, kind > 0, propensity))
         ),
-        from_cart=~shown[interacted],
+        from_cart=position[interacted] == FROM_CART,
     )

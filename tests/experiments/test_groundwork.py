@@ -54,10 +54,10 @@ class Workshop:
         return {name: shared.setdefault(f"{arm.policy}{arm.params}", Fitted(name)) for name, arm in arms.items()}
 
 
-def stand(ground: Groundwork, shop: Workshop, experiment: ExperimentConfig, shards: int = 1) -> Any:
+def stand(ground: Groundwork, shop: Workshop, experiment: ExperimentConfig, workers: int = 1) -> Any:
     """What an experiment asks for, in its order."""
     built = ground.world(experiment, shop.build)
-    log, states = ground.history(shards, shop.play)
+    log, states = ground.history(workers, shop.play)
     return built, log, states, ground.policies(experiment.arms, shop.fit)
 
 
@@ -121,11 +121,11 @@ def test_every_key_counts_unless_it_is_known_not_to() -> None:
         assert f'"{key}"' in dumped
 
 
-def test_other_shards_are_another_history() -> None:
+def test_another_cut_is_another_history() -> None:
     """A history is cut as it is asked for."""
     ground, shop = Groundwork(keep=True), Workshop()
-    stand(ground, shop, config(), shards=1)
-    stand(ground, shop, config(), shards=2)
+    stand(ground, shop, config(), workers=1)
+    stand(ground, shop, config(), workers=2)
     assert shop.made.count("history") == 2
     assert shop.made.count("world") == 1
 

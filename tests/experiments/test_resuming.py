@@ -317,7 +317,7 @@ def test_what_a_run_depends_on_is_looked_at(ledger: Path, tmp_path: Path, monkey
     assert made_of["policy pondering"] == resuming._digest(Path(str(pondering_policy.__file__)))
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"shards": 1}'])
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"workers": 1}'])
 def test_a_damaged_plan_is_refused(content: str | None, interrupted: RunDirectory, run: Run) -> None:
     """Pieces without a readable plan are not gone on with."""
     plan = interrupted.path / PARTS / "plan.json"
@@ -349,9 +349,9 @@ def test_a_run_without_pieces_begins_anew(tmp_path: Path) -> None:
     """Where nothing was kept there is nothing to go on with, whatever the plan says."""
     config = ExperimentConfig.model_validate(CONFIG_OF_KILLED | {"arms": CONFIG_TWO})
     directory = RunDirectory.open(tmp_path, config.name, resolved(config))
-    assert begin_or_go_on(directory, config, 3).shards == 3
+    assert begin_or_go_on(directory, config, 3).workers == 3
     assert not directory.interrupted
-    assert begin_or_go_on(directory, config, 2).shards == 2
+    assert begin_or_go_on(directory, config, 2).workers == 2
     assert begin_or_go_on(directory, config, 2).resumed == 0
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.shards import MOST_USERS, _uninterrupted, cut, shard_pool
+from simulator.shards import ENOUGH_USERS, MOST_USERS, TURNS, _uninterrupted, cut, shard_pool
 from simulator.world import World
 
 
@@ -43,6 +43,18 @@ def test_a_cut_is_even(users: int, workers: int) -> None:
     assert min(sizes) >= 1
     assert max(sizes) <= MOST_USERS
     assert len(sizes) >= min(users, workers)
+
+
+@given(st.integers(1, 1_000_000), st.integers(1, 64))
+@settings(max_examples=100, deadline=None)
+def test_no_worker_has_a_shard_more_than_another(users: int, workers: int) -> None:
+    """Every worker plays as many shards as the next, several where users are many, and one where they are few."""
+    sizes = [len(rows) for rows in cut(users, workers)]
+    assert len(sizes) % workers == 0 or len(sizes) == users < workers
+    if workers > 1 and len(sizes) > workers:
+        assert min(sizes) >= ENOUGH_USERS
+    if workers > 1 and users >= TURNS * workers * ENOUGH_USERS:
+        assert len(sizes) >= TURNS * workers
 
 
 def test_workers_share_the_cores(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
