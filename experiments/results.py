@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from allocation.settings import ExposureAllocation
+from experiments.analysis_config import AnalysisSettings
 from experiments.config import Arm, ExperimentConfig
 from experiments.playing import Phases
 from experiments.run_analysis import Unit, analyse, analyse_days
@@ -190,25 +191,37 @@ def opening(
         "analysis": {
             "control": config.control_name,
             "primary": analysis.primary,
-            "metrics": list(analysis.metrics),
-            "alpha": analysis.alpha,
-            "cuped": analysis.cuped,
-            "correction": analysis.correction,
             "covariates": list(analysis.covariates),
-            "guardrails": dict(analysis.guardrails),
-            "sequential": analysis.sequential.model_dump(mode="json"),
-            "power": analysis.power.model_dump(mode="json"),
+            **settings_told(analysis, metrics),
         },
-        "metrics": {
-            m.name: {
-                "title": m.title,
-                "unit": m.unit,
-                "kind": m.kind,
-                "higher_is_better": m.higher_is_better,
-                "formula": m.formula,
-            }
-            for m in metrics
-        },
+        "metrics": metrics_told(metrics),
+    }
+
+
+def settings_told(settings: AnalysisSettings, metrics: Sequence[Metric]) -> dict[str, Any]:
+    """How metrics were compared, whatever has units and arms; beside it stand its control and its primary metric."""
+    return {
+        "metrics": [metric.name for metric in metrics],
+        "alpha": settings.alpha,
+        "cuped": settings.cuped,
+        "correction": settings.correction,
+        "guardrails": dict(settings.guardrails),
+        "sequential": settings.sequential.model_dump(mode="json"),
+        "power": settings.power.model_dump(mode="json"),
+    }
+
+
+def metrics_told(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
+    """What metrics are, by name."""
+    return {
+        metric.name: {
+            "title": metric.title,
+            "unit": metric.unit,
+            "kind": metric.kind,
+            "higher_is_better": metric.higher_is_better,
+            "formula": metric.formula,
+        }
+        for metric in metrics
     }
 
 

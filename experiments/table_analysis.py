@@ -3,7 +3,7 @@
 What a table cannot know (worlds, policies, visits, the truth) is empty. Knows columns; does not know files.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import polars as pl
 
 from experiments.cluster_analysis import balance_over_clusters, capped_over_clusters, cluster_block
 from experiments.plan import Plan
-from experiments.results import SCHEMA
+from experiments.results import SCHEMA, metrics_told, settings_told
 from experiments.unit_table import ARM, DAY, UNIT
 from experiments.verdict import Capped, Question, Reading, answer
 from metrics.balance import warmup_balance
@@ -27,6 +27,16 @@ from metrics.srm import sample_ratio
 MOST_LEVELS: Final = 30
 """Values of a column beyond which it is no segment."""
 KNOWN_BEFORE: Final = "what was known of units before the arms parted"
+NOT_IN_A_TABLE: Final[Mapping[str, Any]] = {
+    "trends": [],
+    "retention": None,
+    "context": None,
+    "pages": [],
+    "allocation": None,
+    "thinking": None,
+    "frontier": None,
+}
+"""Blocks of a simulated experiment's results that no table has."""
 
 
 def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) -> dict[str, Any]:
@@ -69,69 +79,24 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
     found = answer(question) | _segments(units, plan, control, treatments, metrics)
     for row in (*found["comparisons"], *found["quantiles"], *found["guardrails"], *found["segments"]):
         row["truth"] = None
-    whole = sum(shares.values())
     return {
-        "schema": SCHEMA,
-        "name": name,
-        "seed": None,
-        "scenario": "table",
-        "config_hash": config_hash,
-        "currency": plan.currency or None,
-        "horizon": {
-            "start": first,
-            "warmup_start": None,
-            "experiment_start": first,
-            "experiment_end": _after(first, days),
-            "follow_up_end": _after(first, days),
-        },
-        "world": {"kind": "table", "users": units.height, "items": None, "cities": [], "contexts": None},
+        **_opening(units, plan, name, config_hash, (first, days)),
         "analysis": {
             "control": control,
             "primary": plan.primary,
-            "metrics": [metric.name for metric in metrics],
-            "alpha": plan.alpha,
-            "cuped": plan.cuped,
-            "correction": plan.correction,
             "covariates": [],
-            "guardrails": dict(plan.guardrails),
-            "sequential": plan.sequential.model_dump(mode="json"),
-            "power": plan.power.model_dump(mode="json"),
+            **settings_told(plan, metrics),
         },
-        "metrics": {
-            metric.name: {
-                "title": metric.title,
-                "unit": metric.unit,
-                "kind": metric.kind,
-                "higher_is_better": metric.higher_is_better,
-                "formula": metric.formula,
-            }
-            for metric in metrics
-        },
-        "arms": {
-            arm: {
-                "policy": "",
-                "params": {},
-                "share": shares[arm] / whole,
-                "users": users,
-                "assigned": users,
-                "totals": _totals(units, arm, metrics),
-            }
-            for arm, users in counts.items()
-        },
+        "metrics": metrics_told(metrics),
+        "arms": _arms(units, counts, shares, metrics),
         "srm": {"p_value": ratio.p_value, "ok": ratio.ok},
         **found,
-        "trends": [],
-        "retention": None,
         "clusters": plan.cluster
         and cluster_block(
             units, plan.cluster, "clusters", "units", found["comparisons"], metrics, plan.alpha, plan.cuped
         ),
         "daily": _daily(units, plan, control, treatments, metrics),
-        "context": None,
-        "pages": [],
-        "allocation": None,
-        "thinking": None,
-        "frontier": None,
+        **NOT_IN_A_TABLE,
         "diagnostics": {
             "warmup_balance": [
                 {
@@ -148,6 +113,47 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
             "churned": {},
             "warmup_thinking": None,
         },
+    }
+
+
+def _opening(
+    units: pl.DataFrame, plan: Plan, name: str, config_hash: str, span: tuple[str | None, int]
+) -> dict[str, Any]:
+    """What results begin with, as ``results.opening`` has it of a simulated experiment."""
+    first, days = span
+    return {
+        "schema": SCHEMA,
+        "name": name,
+        "seed": None,
+        "scenario": "table",
+        "config_hash": config_hash,
+        "currency": plan.currency or None,
+        "horizon": {
+            "start": first,
+            "warmup_start": None,
+            "experiment_start": first,
+            "experiment_end": _after(first, days),
+            "follow_up_end": _after(first, days),
+        },
+        "world": {"kind": "table", "users": units.height, "items": None, "cities": [], "contexts": None},
+    }
+
+
+def _arms(
+    units: pl.DataFrame, counts: Mapping[str, int], shares: Mapping[str, float], metrics: list[Metric]
+) -> dict[str, dict[str, Any]]:
+    """The arms by name, the control first."""
+    whole = sum(shares.values())
+    return {
+        arm: {
+            "policy": "",
+            "params": {},
+            "share": shares[arm] / whole,
+            "users": count,
+            "assigned": count,
+            "totals": _totals(units, arm, metrics),
+        }
+        for arm, count in counts.items()
     }
 
 

@@ -44,7 +44,7 @@ class VisitRanking(RegisteredPolicy):
             self._items[requests.row], self._scores[requests.row] = items, scores
         else:
             begin = requests.page * requests.slots
-            items, scores = self._items[requests.row, begin:], self._scores[requests.row, begin:]
+            items, scores = self._items[:, begin:][requests.row], self._scores[:, begin:][requests.row]
         return Candidates(items, scores, np.full(items.shape, UTILITY, dtype=np.int8))
 
 
@@ -89,10 +89,18 @@ def _extent(score: Floats, size: int) -> tuple[float, float]:
 
 
 class SelectionRoom(NamedTuple):
-    """Working memory of ``select_top_in`` for pools of up to so many entries; nothing in it lasts."""
+    """Working memory of ``select_top_in`` for pools of up to so many entries; nothing in it lasts.
+
+    Attributes:
+        bin_of: of each entry.
+        filled: entries of each bin; then, of the best bins, the place of the next one.
+        chosen: entries of the best bins, and one place more.
+        item, score: theirs, bin after bin.
+    """
 
     bin_of: npt.NDArray[np.uint8]
     filled: Ints
+    chosen: Ints
     item: Ints32
     score: Floats
 
@@ -101,7 +109,11 @@ class SelectionRoom(NamedTuple):
 def selection_room(size: int) -> SelectionRoom:
     """Room for pools of up to ``size`` entries."""
     return SelectionRoom(
-        np.empty(size, np.uint8), np.empty(_BINS, np.int64), np.empty(size + 1, np.int32), np.empty(size + 1)
+        np.empty(size, np.uint8),
+        np.empty(_BINS, np.int64),
+        np.empty(size + 1, np.int64),
+        np.empty(size, np.int32),
+        np.empty(size),
     )
 
 
@@ -112,7 +124,8 @@ def select_top_in(
     """Write the best of the first ``size`` pool entries, descending, ties by lower item index; the rest is padding.
 
     From a pool much larger than what is wanted, those that cannot be among the best are dropped first: scores are
-    counted in bins of equal width, and the lowest bins go. Inserting all of them would cost more than anything else.
+    counted in bins of equal width, and the lowest bins go. The others are laid out bin by bin, so that inserting one
+    moves only some of its own bin. Inserting all of them as they come would cost more than anything else.
     """
     width = len(out_items)
     if size < 2 * width:
@@ -132,11 +145,17 @@ def select_top_in(
     better = 0
     while better < width:
         least -= 1
-        better += room.filled[least]
+        count, room.filled[least] = room.filled[least], better
+        better += count
     kept = 0
     for n in range(size):
-        room.item[kept], room.score[kept] = pool[n], score[n]
+        room.chosen[kept] = n
         kept += room.bin_of[n] >= least
+    for k in range(kept):
+        entry = np.uint64(room.chosen[k])
+        place = np.uint64(room.filled[room.bin_of[entry]])
+        room.filled[room.bin_of[entry]] += 1
+        room.item[place], room.score[place] = pool[entry], score[entry]
     _insert_all(room.item, room.score, kept, out_items, out_scores)
 
 
@@ -160,11 +179,14 @@ def rank_pool(
     scores = np.empty((len(row), width))
     own = np.empty(len(pool))
     room = selection_room(len(pool))
+    place = np.full(max(pool.max(), 0) + 1, -1)
+    for k in range(len(pool)):
+        place[pool[k]] = k
     for n in range(len(row)):
-        for k in range(len(pool)):
-            own[k] = score[k]
-            for slot in range(shown.shape[1]):
-                if shown[row[n], slot] == pool[k]:
-                    own[k] -= discount
+        own[:] = score
+        for slot in range(shown.shape[1]):
+            item = shown[row[n], slot]
+            if 0 <= item < len(place) and place[item] >= 0:
+                own[place[item]] -= discount
         select_top_in(room, pool, own, len(pool), items[n], scores[n])
     return items, scores

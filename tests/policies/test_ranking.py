@@ -78,6 +78,23 @@ def test_rank_pool_takes_off_what_was_shown_in_vain() -> None:
     assert np.isneginf(scores[:, 3]).all()
 
 
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 10_000), size=st.integers(1, 60), slots=st.integers(0, 12), width=st.integers(1, 70))
+def test_rank_pool_is_a_sort_of_discounted_scores(seed: int, size: int, slots: int, width: int) -> None:
+    """For every user the pool is in order of score less discounts, with items shown that are not in the pool too."""
+    rng = np.random.default_rng(seed)
+    pool = rng.permutation(2 * size)[:size].astype(np.int32)
+    score = rng.integers(0, 5, size) / 4.0
+    shown = rng.integers(-1, 3 * size, (4, slots)).astype(np.int32)
+    items, scores = rank_pool(pool, score, np.array([3, 1]), shown, 0.25, width)
+    for row, found, best in zip((3, 1), items, scores, strict=True):
+        own = score - 0.25 * (shown[row] == pool[:, None]).sum(axis=1)
+        expected = np.lexsort((pool, -own))[:width]
+        assert found[: len(expected)].tolist() == pool[expected].tolist()
+        assert best[: len(expected)].tolist() == own[expected].tolist()
+        assert (found[len(expected) :] == NO_ITEM).all()
+
+
 class Counting(VisitRanking):
     """Ranks items in an order of each visit's own, and counts how often it was asked to."""
 
