@@ -71,7 +71,7 @@ class Channel:
 
     Attributes:
         items: int32 [visits, width], best first, NO_ITEM as padding at the end.
-        click: calibrated estimate of P(click | shown), float64 [visits, width].
+        click: calibrated estimate of P(click | shown at the first place of a page), float64 [visits, width].
         conversion: calibrated estimate of orders for one such exposure, likewise.
         explanation: ids of texts, int32 [visits, width], -1 where an item has none; None where none ever has.
     """

@@ -16,7 +16,7 @@ from policies.features import NF, logged_features, rank_requests
 from policies.lifts import cells, log_lifts
 from policies.ranking import VisitRanking, select_top
 from policies.registry import register_policy
-from policies.utility import UtilityParams, fit_blend, fit_tables
+from policies.utility import Blend, UtilityParams, fit_blend, fit_tables
 from simulator.batches import (
     DAY_SECONDS,
     NO_ITEM,
@@ -131,7 +131,8 @@ class Contextual(VisitRanking):
         lift = self._lifts_of(half, catalog, users, context).of_examples(
             *where_and_when(examples, users, log.end_day), catalog.category[examples.item], context
         )
-        self.weight = fit_blend(np.column_stack([features, lift]), examples)
+        self._blend: Blend = fit_blend(np.column_stack([features, lift]), examples)
+        self.weight: Floats = self._blend.weight
         self._booster = self._grow(features, lift, examples)
         self.tables = fit_tables(log, catalog, users, base, self.seed)
         self._lifts = self._lifts_of(log, catalog, users, context)
@@ -160,10 +161,6 @@ class Contextual(VisitRanking):
             self.params.lift_prior,
         )
 
-    def _blend(self, features: npt.NDArray[np.floating], lift: Floats) -> Floats:
-        """Log-odds of a click by the logistic blend of features and lifts, float64 [pairs]."""
-        return features @ self.weight[:NF] + lift @ self.weight[NF:-1] + self.weight[-1]
-
     def _design(self, features: npt.NDArray[np.floating], lift: Floats) -> npt.NDArray[np.float32]:
         """Columns of the trees, float32 [pairs, 4]: what the utility channel makes of user and item, and the lifts.
 
@@ -173,7 +170,11 @@ class Contextual(VisitRanking):
         return np.column_stack([weighted_sum(features, self.weight[:NF]), lift]).astype(np.float32)
 
     def _grow(self, features: Floats, lift: Floats, examples: Examples) -> lgb.Booster | None:
-        """Trees on top of the blend: what it leaves unexplained. None where there is nothing to tell apart."""
+        """Trees on top of the blend: what it leaves unexplained. None where there is nothing to tell apart.
+
+        They begin from what the blend says of an impression at its place. From what it says of the first place they
+        would learn how rarely the others are clicked, as if items were to blame.
+        """
         params: ContextualParams = self.params
         if examples.clicked.all() or not examples.clicked.any():
             return None
@@ -191,9 +192,8 @@ class Contextual(VisitRanking):
             "seed": self.seed % (1 << 31),
             "verbosity": -1,
         }
-        data = lgb.Dataset(
-            x, examples.clicked.astype(np.float32), init_score=self._blend(features, lift), free_raw_data=True
-        )
+        known = self._blend.log_odds(np.column_stack([features, lift]), examples.position)
+        data = lgb.Dataset(x, examples.clicked.astype(np.float32), init_score=known, free_raw_data=True)
         return lgb.train(settings, data, num_boost_round=params.trees)
 
     def _unexplained(self, design: npt.NDArray[np.float32]) -> Floats:
@@ -207,7 +207,7 @@ class Contextual(VisitRanking):
         params: ContextualParams = self.params
         city = np.arange(self._cities)
         self._today: Floats = self._lifts.of(context, city, np.full(self._cities, day))
-        self._bonus: Floats = self._today @ self.weight[NF:-1]
+        self._bonus: Floats = self._today @ self.weight[NF:]
         total = self._bonus
         lifted = np.argsort(-total, axis=1, kind="stable")[:, : params.context_categories]
         best = self.tables.category_top[lifted, : params.context_items]

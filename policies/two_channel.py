@@ -74,13 +74,13 @@ class TwoChannel(Contextual):
         return {}
 
     def _estimates(self, requests: Requests, items: Ints32, base: Floats, features: npt.NDArray[np.float32]) -> Floats:
-        """P(click | shown) of items already scored by the blend, float64 as ``items``; 0 on padding."""
+        """P(click | shown at the first place) of items scored by the blend, float64 as ``items``; 0 on padding."""
         there = items >= 0
         n, _ = np.nonzero(there)
         lift = self._today[requests.city[n], self.tables.category[items[there]]]
         design = self._design(features[there].reshape(-1, NF), lift)
         click = np.zeros(items.shape)
-        click[there] = expit(base[there] + self.weight[-1] + self._unexplained(design))
+        click[there] = expit(base[there] + self._blend.intercept + self._unexplained(design))
         return click
 
     def _think(self, requests: Requests, visits: VisitChannels) -> None:

@@ -6,7 +6,7 @@ blend of similarity, affinities, appeal, impression discount and profile is a lo
 It knows nothing of the weather, the calendar or trends.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from implicit.als import AlternatingLeastSquares
@@ -26,6 +26,7 @@ from simulator.batches import (
     NO_ITEM,
     Floats,
     InteractionLog,
+    Ints,
     Ints32,
     ObservedCatalog,
     ObservedUsers,
@@ -128,20 +129,37 @@ def fit_tables(
     )
 
 
-def fit_blend(features: Floats, examples: Examples) -> Floats:
-    """Logistic weights of the features, float64 [features], and the intercept behind them.
+class Blend(NamedTuple):
+    """Log-odds of a click on what is shown, as a weighted sum.
 
-    The position on the page is a covariate of the fit, since people click more at the top whatever is there; it has
-    no place in serving, which is as if at the top. A feature that never varies in the log, or is the
-    same as an earlier one, gets weight 0.
+    Attributes:
+        weight: of each feature, float64 [features].
+        intercept: at the first place of a page.
+        position: of the logarithm of the place, from 1 for the first; people click less further down, so below 0.
+    """
+
+    weight: Floats
+    intercept: float
+    position: float
+
+    def log_odds(self, features: Floats, position: Ints) -> Floats:
+        """Of impressions at places from 0, float64 [impressions]."""
+        return features @ self.weight + self.intercept + self.position * np.log1p(position)
+
+
+def fit_blend(features: Floats, examples: Examples) -> Blend:
+    """The logistic blend of features float64 [examples, features].
+
+    The position on the page is a covariate of the fit, since people click more at the top whatever is there; serving
+    is as if at the top. A feature that never varies in the log, or is the same as an earlier one, gets weight 0.
 
     One undecided pseudo-example a feature keeps weights finite where few examples leave them open (a data augmentation
     prior; Clogg et al. 1991).
     """
-    weight = np.zeros(features.shape[1] + 1)
     if examples.clicked.all() or not examples.clicked.any():
+        weight = np.zeros(features.shape[1])
         weight[FEATURES.index("item appeal")] = 1.0  # nothing to tell apart: appeal alone
-        return weight
+        return Blend(weight, 0.0, 0.0)
     columns = np.column_stack([features, np.log1p(examples.position), np.ones(len(features))])
     used = np.ptp(columns, axis=0) > 0
     used[-1] = True
@@ -153,8 +171,7 @@ def fit_blend(features: Floats, examples: Examples) -> Floats:
         model = Logit(answers, design)
         found = np.zeros(columns.shape[1])
         found[used] = model.fit(method="newton", maxiter=35, disp=0, skip_hessian=True).params
-    weight[:-1], weight[-1] = found[: features.shape[1]], found[-1]
-    return weight
+    return Blend(found[:-2], float(found[-1]), float(found[-2]))
 
 
 @register_policy("utility")
@@ -173,7 +190,7 @@ class Utility(VisitRanking):
         examples = draw_examples(
             log.of_users(judging), len(users.user), catalog.items, params.training_examples, self.seed
         )
-        self.weight = fit_blend(logged_features(examples, users, tables), examples)[:-1]
+        self.weight: Floats = fit_blend(logged_features(examples, users, tables), examples).weight
         self.tables = fit_tables(log, catalog, users, params, self.seed)
 
     def rank(self, requests: Requests, width: int) -> tuple[Ints32, Floats]:

@@ -193,8 +193,8 @@ class Candidates:
         scores: the policy's own estimates, float64 [requests, candidates], comparable within a row.
         channel: UTILITY or COGNITIVE, int8 [requests, candidates].
         propensity: probability with which a randomising policy chose the item for its place, or None.
-        click: the policy's calibrated estimate of P(click | shown), at the places that its log knows, float64
-            [requests, candidates], or None where the policy gives none.
+        click: the policy's calibrated estimate of P(click | shown at the first place of a page), whatever place the
+            item gets, float64 [requests, candidates], or None where the policy gives none.
         conversion: its calibrated estimate of orders for one such exposure, likewise.
         explanation: ids of the texts in ``Policy.explanations`` to show with the items, int32 [requests, candidates],
             -1 where an item has none; None where none has.

@@ -200,7 +200,7 @@ class TagPolicy(RegisteredPolicy):
         half = fit_tables(log.of_users(counted), catalog, users, params.utility, self.seed)
         examples = draw_examples(log.of_users(judging), n, catalog.items, params.utility.training_examples, self.seed)
         blend = fit_blend(logged_features(examples, users, half), examples)
-        self.weight: Floats = blend[:-1]
+        self.weight: Floats = blend.weight
         self.tables = fit_tables(log, catalog, users, params.utility, self.seed)
 
         embedder = self.embedder()
@@ -214,7 +214,7 @@ class TagPolicy(RegisteredPolicy):
             self._student = Student.fit(
                 asked, self.reason(asked), self.vocabulary, catalog, params.distilled, self.seed
             )
-        self._calibration: Calibration = self._calibrate(log, users, context, half, moments, float(blend[-1]))
+        self._calibration: Calibration = self._calibrate(log, users, context, half, moments, blend.intercept)
 
     @staticmethod
     def _from_then_on(log: InteractionLog, moments: Moments, users: int) -> Bools:

@@ -43,7 +43,7 @@ class Calibration(ReadOnlyArrays):
     intercept: float
 
     def click(self, score: Floats, match: Match) -> Floats:
-        """P(click | shown), float64 of the shape of ``score``."""
+        """P(click | shown at the first place of a page), float64 of the shape of ``score``."""
         inputs = design(score.ravel(), match)
         return expit(weighted_sum(inputs, self.weight) + self.intercept).reshape(score.shape)
 

@@ -34,15 +34,15 @@ WORDS = (
 )
 
 
-def world_of(users: int) -> World:
-    """So many users and 400 items in two cities for 20 days."""
+def world_of(users: int, days: int = 20) -> World:
+    """So many users and 400 items in two cities."""
     return generate_world(
         users=users,
         items=400,
         cities=["seattle", "new_york"],
         country="US",
         start=date(2015, 10, 19),
-        days=20,
+        days=days,
         scenario="item",
         slots=5,
         currency="USD",
@@ -66,15 +66,15 @@ def _fit(world: World, name: str, log: InteractionLog, seed: int, params: dict[s
     return policy
 
 
-def play_log(world: World) -> tuple[InteractionLog, State]:
+def play_log(world: World, days: int = HISTORY_DAYS) -> tuple[InteractionLog, State]:
     """The log of the first days under the exploring logger, and the users as it leaves them."""
     nothing = np.zeros(0, np.int64)
     cold = InteractionLog(0, 0, nothing, nothing.astype(np.int32), nothing, nothing.astype(np.int8), None)
     state = opening_state(world, 0)
     impressions = Impressions()
     logger = _fit(world, "exploring_logger", cold, 3, {})
-    Simulation(world, state, logger, TopSlots(), [impressions]).run(0, HISTORY_DAYS)
-    return join_logs([impressions.columns()], 0, HISTORY_DAYS), state
+    Simulation(world, state, logger, TopSlots(), [impressions]).run(0, days)
+    return join_logs([impressions.columns()], 0, days), state
 
 
 @pytest.fixture(scope="session")
@@ -85,9 +85,12 @@ def played(world: World) -> tuple[InteractionLog, State]:
 
 @pytest.fixture(scope="session")
 def fit_on_many() -> tuple[World, Callable[..., RegisteredPolicy], State]:
-    """A world of 1,200 users, ``fit(name)`` on its own log, and the users as the log leaves them."""
-    many = world_of(1200)
-    log, state = play_log(many)
+    """A world of 1,200 users, ``fit(name)`` on its log of 36 days, the users as that leaves them; four days are left.
+
+    Within two weeks an occasion that comes once is hardly told from the days on which it comes.
+    """
+    many = world_of(1200, 40)
+    log, state = play_log(many, 36)
     return many, lambda name: _fit(many, name, log, 5, {}), state
 
 

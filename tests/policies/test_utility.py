@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from policies.examples import Examples, draw_examples
 from policies.features import FEATURES, NF
@@ -96,7 +97,7 @@ def test_planted_profile_lift_is_found() -> None:
 
 
 def test_blend_recovers_weights_under_position_bias() -> None:
-    """On answers drawn from a logistic model with position bias, its weights come back and position is left out."""
+    """On answers drawn from a logistic model with position bias, its weights and its position come back."""
     rng = np.random.default_rng(5)
     n = 60_000
     features = np.zeros((n, NF))
@@ -109,19 +110,24 @@ def test_blend_recovers_weights_under_position_bias() -> None:
     true = np.array([1.0, -0.5, 0.25, 0.0])
     logit = features[:, :4] @ true - 1.0 - 0.8 * np.log1p(position)
     clicked = rng.random(n) < 1 / (1 + np.exp(-logit))
-    weight = fit_blend(features, some_examples(clicked, position))
-    assert weight.shape == (NF + 1,)
-    assert weight[:4] == pytest.approx(true, abs=0.07)
-    assert weight[-1] == pytest.approx(-1.0, abs=0.1)
-    assert not weight[4:-1].any()
+    blend = fit_blend(features, some_examples(clicked, position))
+    assert blend.weight.shape == (NF,)
+    assert blend.weight[:4] == pytest.approx(true, abs=0.07)
+    assert blend.intercept == pytest.approx(-1.0, abs=0.1)
+    assert blend.position == pytest.approx(-0.8, abs=0.07)
+    assert not blend.weight[4:].any()
+    found = expit(blend.log_odds(features, position))
+    for column in (np.ones(n), np.log1p(position)):  # the score equations of the most likely weights
+        assert found @ column == pytest.approx(clicked @ column, rel=0.01)
 
 
 @pytest.mark.parametrize("clicked", [np.zeros(9, np.bool_), np.ones(9, np.bool_), np.zeros(0, np.bool_)])
 def test_blend_of_equal_answers_is_appeal(clicked: np.ndarray) -> None:
     """Where all answers are the same there is nothing to tell apart, and appeal alone ranks."""
-    weight = fit_blend(np.random.default_rng(0).normal(size=(len(clicked), NF)), some_examples(clicked))
-    assert np.flatnonzero(weight).tolist() == [APPEAL]
-    assert weight[APPEAL] == 1.0
+    blend = fit_blend(np.random.default_rng(0).normal(size=(len(clicked), NF)), some_examples(clicked))
+    assert np.flatnonzero(blend.weight).tolist() == [APPEAL]
+    assert blend.weight[APPEAL] == 1.0
+    assert (blend.intercept, blend.position) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("dependent", [True, False])
@@ -133,8 +139,8 @@ def test_blend_of_few_examples_is_finite(dependent: bool) -> None:
         if dependent:
             features[:, 2] = features[:, 0] + features[:, 1]
             features[:, 3:] = 0.0
-        weight = fit_blend(features, some_examples(rng.random(6) < 0.4))
-        assert np.isfinite(weight).all()
+        blend = fit_blend(features, some_examples(rng.random(6) < 0.4))
+        assert np.isfinite([*blend.weight, blend.intercept, blend.position]).all()
 
 
 def someone(world: World, items: list[int], kind: int = CLICK) -> State:
