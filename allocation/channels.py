@@ -46,17 +46,17 @@ class UtilityOnly:
         """Nothing to decide."""
 
     def observe(self, requests: Requests, slates: Slates, responses: Responses) -> None:
-        """Nothing to learn."""
+        """Book what the arm's own users were shown; of a feed's page that is not all that was laid out."""
+        own = self._learners[requests.row]
+        thought = responses.shown[own] & (slates.channel[own] == COGNITIVE)
+        self.book(requests, pages=own.sum(), cognitive=thought.sum())
 
     def allocate(self, requests: Requests, candidates: Candidates) -> Slates:
         """See ``simulator.protocols.Allocator``."""
         click, _ = calibrated(candidates)
         open_to = self.opened(requests)
         chosen = self.choose(requests, candidates, open_to) & is_cognitive(candidates) & open_to[:, None]
-        slates = fill_slates(candidates, click, chosen, requests.slots)
-        own = self._learners[requests.row]
-        self.book(requests, pages=own.sum(), cognitive=(slates.channel[own] == COGNITIVE).sum())
-        return slates
+        return fill_slates(candidates, click, chosen, requests.slots)
 
     def opened(self, requests: Requests) -> Bools:
         """Which requests get the cognitive channel at all, bool [requests]."""
@@ -159,6 +159,7 @@ class Splitting(UtilityOnly):
 
     def observe(self, requests: Requests, slates: Slates, responses: Responses) -> None:
         """Add a page to what its visit brought: clicks, orders, novel impressions."""
+        super().observe(requests, slates, responses)
         if self._split is None:
             return
         outcomes = (responses.clicked, responses.bought, responses.novel)
@@ -398,9 +399,9 @@ def join_diaries(diaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     sums: dict[int, dict[str, int]] = {}
     for diary in diaries:
         for day, tally in diary["tallies"].items():
-            so_far = sums.setdefault(day, dict.fromkeys(tally, 0))
+            so_far = sums.setdefault(day, {})
             for key, value in tally.items():
-                so_far[key] += value
+                so_far[key] = so_far.get(key, 0) + value
     days = []
     for day, tally in sorted(sums.items()):
         entry = {"day": day, "pages": tally["pages"], "cognitive_a_page": tally["cognitive"] / max(tally["pages"], 1)}

@@ -17,7 +17,8 @@ _BINS: Final = 256
 class VisitRanking(RegisteredPolicy):
     """A policy that ranks at a visit's first page and serves the following pages from that ranking.
 
-    Subclasses define ``rank``. A user's ranking depends on that user's request alone, so shards do not matter.
+    Subclasses define ``rank``. A user's ranking depends on that user's request alone, so shards do not matter. A page
+    goes on where the one before ended; on a feed, with what there was no room to show.
     """
 
     def begin(self, rows: int) -> None:
@@ -43,9 +44,30 @@ class VisitRanking(RegisteredPolicy):
             items, scores = self.rank(requests, width)
             self._items[requests.row], self._scores[requests.row] = items, scores
         else:
-            begin = requests.page * requests.slots
-            items, scores = self._items[:, begin:][requests.row], self._scores[:, begin:][requests.row]
+            items, scores = left_of(self._items, self._scores, requests.row, requests.already, requests.slots)
         return Candidates(items, scores, np.full(items.shape, UTILITY, dtype=np.int8))
+
+
+@kernel
+def left_of(items: Ints32, scores: Floats, row: Ints, already: Ints32, slots: int) -> tuple[Ints32, Floats]:
+    """The next of some rows' rankings that are not ``already`` shown, int32 and float64 [row, slots], padded."""
+    next_items = np.full((len(row), slots), NO_ITEM, np.int32)
+    next_scores = np.full((len(row), slots), -np.inf)
+    for n in range(len(row)):
+        k = 0
+        for place in range(items.shape[1]):
+            item = items[row[n], place]
+            if k == slots or item == NO_ITEM:
+                break
+            fresh = True
+            for earlier in already[n]:
+                if earlier == item:
+                    fresh = False
+                    break
+            if fresh:
+                next_items[n, k], next_scores[n, k] = item, scores[row[n], place]
+                k += 1
+    return next_items, next_scores
 
 
 @inlined

@@ -149,7 +149,8 @@ class Requests:
         day: whole days of ``time``, int64 [requests].
         city: int32 [requests].
         users, history, context: what is known, shared by all requests.
-        already: items shown on earlier pages of the same visits, int32 [requests, page x slots], NO_ITEM where none.
+        already: items shown on earlier pages of the same visits, int32 [requests, page x slots], NO_ITEM where none; on
+            a feed what was laid out and found no room is not among them.
     """
 
     row: Ints

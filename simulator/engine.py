@@ -228,7 +228,8 @@ class Simulation:
                 break
             here, since = here[stays], since[stays]
             budget = None if budget is None else budget[stays]
-            already = np.concatenate([already[stays], slates.items[stays]], axis=1)
+            seen = np.where(responses.shown[stays], slates.items[stays], NO_ITEM)
+            already = np.concatenate([already[stays], seen], axis=1)
         self.visits.served = self.visits.drawn - self.visits.lost
         self._traffic.close_visits(self.state, row, arrival)
 

@@ -85,7 +85,8 @@ def answered(slates: Slates, rows: Any, better: float = 0.0) -> Any:
     cognitive = slates.channel == COGNITIVE
     luck = LUCK.uniform(np.asarray(rows)[:, None], np.arange(slates.items.shape[1])[None], 7)
     clicked = luck < 0.2 + better * cognitive
-    return SimpleNamespace(clicked=clicked, bought=clicked & (luck < 0.05), novel=cognitive)
+    shown = slates.items != NO_ITEM
+    return SimpleNamespace(shown=shown, clicked=clicked, bought=clicked & (luck < 0.05), novel=cognitive)
 
 
 def program(**choice: Any) -> ExposureProgram:
@@ -437,11 +438,26 @@ def test_diaries_join_the_same_however_users_are_cut(choice: Any, pieces: int) -
         assert entry["cognitive_a_page"] == cognitive(whole[day]).sum() / USERS
 
 
+def test_a_diary_counts_what_was_shown() -> None:
+    """Of a page that is only in part shown, as on a feed, the rest is not counted as exposed."""
+    allocator = build_allocator(FixedAllocation(kind="fixed", slots=3), 9, CITIES, np.ones(USERS, bool))
+    slates = allocator.allocate(requests(), offered())
+    responses = answered(slates, np.arange(USERS))
+    responses.shown = responses.shown & (np.arange(SLOTS) < 4)
+    allocator.observe(requests(), slates, responses)
+    (entry,) = join_diaries([allocator.diary() or {}])["days"]
+    assert entry["pages"] == USERS
+    thought = (slates.channel == COGNITIVE) & (slates.items != NO_ITEM)
+    assert entry["cognitive_a_page"] == thought[:, :4].sum() / USERS
+    assert 0 < thought[:, :4].sum() < thought.sum()
+
+
 def test_diary_tells_the_prices() -> None:
     """Mean multipliers and the share of programs that gave way are those of the programs solved."""
     allocator = program(**{"lambda": 0.05, "min": 2})
     offer = offered()
-    allocator.allocate(requests(), offer)
+    slates = allocator.allocate(requests(), offer)
+    allocator.observe(requests(), slates, answered(slates, np.arange(USERS)))
     (entry,) = join_diaries([allocator.diary() or {}])["days"]
     assert entry["gave_way"] >= (number(offer) < 2).mean() > 0
     assert entry["mean_alpha"] >= 0.0

@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.ranking import VisitRanking, rank_pool, select_top
+from allocation.top_slots import TopSlots
+from policies.ranking import VisitRanking, left_of, rank_pool, select_top
 from policies.registry import NoParams
-from simulator.batches import NO_ITEM, Floats, Ints32, Requests
+from simulator.batches import NO_ITEM, Floats, Ints32, Requests, Responses, Slates
+from simulator.engine import Simulation, opening_state
+from simulator.tables import Impressions
+from simulator.world import World
 
 
 def selected(pool: Ints32, score: Floats, size: int, width: int) -> tuple[Ints32, Floats]:
@@ -79,6 +83,24 @@ def test_rank_pool_takes_off_what_was_shown_in_vain() -> None:
 
 
 @settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 10_000), width=st.integers(0, 20), known=st.integers(0, 12), slots=st.integers(1, 8))
+def test_a_page_has_the_next_that_were_not_shown(seed: int, width: int, known: int, slots: int) -> None:
+    """The next of a ranking are its items in their order, less those shown, and padding where it ends."""
+    rng = np.random.default_rng(seed)
+    ranked = np.stack([rng.permutation(2 * width + 1)[:width] for _ in range(3)]).astype(np.int32)
+    ranked[1, width // 2 :] = NO_ITEM
+    scores = rng.normal(size=ranked.shape)
+    row = np.array([2, 1])
+    already = rng.integers(NO_ITEM, 2 * width + 2, (2, known)).astype(np.int32)
+    items, found = left_of(ranked, scores, row, already, slots)
+    for n, r in enumerate(row):
+        fresh = [(i, x) for i, x in zip(ranked[r].tolist(), scores[r], strict=True) if i not in {NO_ITEM, *already[n]}]
+        padding = max(slots - len(fresh), 0)
+        assert items[n].tolist() == [i for i, _ in fresh[:slots]] + [NO_ITEM] * padding
+        assert found[n].tolist() == [x for _, x in fresh[:slots]] + [-np.inf] * padding
+
+
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 10_000), size=st.integers(1, 60), slots=st.integers(0, 12), width=st.integers(1, 70))
 def test_rank_pool_is_a_sort_of_discounted_scores(seed: int, size: int, slots: int, width: int) -> None:
     """For every user the pool is in order of score less discounts, with items shown that are not in the pool too."""
@@ -124,12 +146,10 @@ def test_pages_of_a_visit_continue_one_ranking(policy: Counting, ask: Callable[.
     rest = np.arange(40)
     for page in range(1, requests.max_pages):
         rest = rest[rest % (page + 1) != 0]  # some users leave after each page
-        found = policy.candidates(ask(rest, page=page))
         begin = page * requests.slots
-        assert found.items.tolist() == whole.items[rest, begin:].tolist()
-        assert found.scores.tolist() == whole.scores[rest, begin:].tolist()
-        shown = np.concatenate([whole.items[rest, :begin], found.items[:, : requests.slots]], axis=1)
-        assert all(len(set(row)) == len(row) for row in shown.tolist())
+        found = policy.candidates(ask(rest, page=page, already=whole.items[rest, :begin]))
+        assert found.items.tolist() == whole.items[rest, begin : begin + requests.slots].tolist()
+        assert found.scores.tolist() == whole.scores[rest, begin : begin + requests.slots].tolist()
     assert policy.ranked == 40
 
 
@@ -139,8 +159,8 @@ def test_new_visit_is_ranked_anew(policy: Counting, ask: Callable[..., Requests]
     requests = ask(np.array([3]))
     again = policy.candidates(replace(requests, visit=requests.visit + 1))
     assert again.items.tolist() != first.items[:1].tolist()
-    following = policy.candidates(ask(np.array([5]), page=1))
-    assert following.items.tolist() == first.items[1:, requests.slots :].tolist()
+    following = policy.candidates(ask(np.array([5]), page=1, already=first.items[1:, : requests.slots]))
+    assert following.items.tolist() == first.items[1:, requests.slots : 2 * requests.slots].tolist()
 
 
 def test_begin_forgets(policy: Counting, ask: Callable[..., Requests]) -> None:
@@ -148,3 +168,21 @@ def test_begin_forgets(policy: Counting, ask: Callable[..., Requests]) -> None:
     policy.candidates(ask(np.array([3])))
     policy.begin(300)
     assert (policy.candidates(ask(np.array([3]), page=1)).items == NO_ITEM).all()
+
+
+@pytest.mark.parametrize("scenario", ["item", "feed"])
+def test_a_visit_is_shown_the_top_of_its_ranking(world: World, policy: Counting, scenario: str) -> None:
+    """What a visit has been shown by its end is the top of its ranking, though a feed has no room for all laid out."""
+    shown: dict[tuple[int, int], list[int]] = {}
+
+    class Kept(Impressions):
+        def page(self, requests: Requests, slates: Slates, responses: Responses) -> None:
+            for n, visit in enumerate(zip(requests.user.tolist(), requests.visit.tolist(), strict=True)):
+                shown.setdefault(visit, []).extend(slates.items[n][responses.shown[n]].tolist())
+
+    there = replace(world, scenario=scenario)
+    Simulation(there, opening_state(there, 0), policy, TopSlots(), [Kept()]).run(0, 6)
+    assert len(shown) > 300
+    assert max(map(len, shown.values())) > 2 * world.slots
+    for (user, visit), items in shown.items():
+        assert items == [(user * 7 + visit * 13 + k) % 400 for k in range(len(items))]

@@ -258,6 +258,32 @@ def test_nothing_appears_from_nowhere(
         assert np.array_equal(sums["impressions"], sums["pages"] * world.slots)
 
 
+@pytest.mark.parametrize("scenario", ["item", "feed"])
+def test_a_visit_remembers_what_it_has_shown(
+    make_world: Callable[..., World], play: Callable[..., Any], ranked: type, scenario: str
+) -> None:
+    """A page is asked for with what earlier pages of the visit have shown, and not with what they had no room for."""
+
+    class Memory(Recorder):
+        def __init__(self) -> None:
+            self.shown: dict[tuple[int, int], list[int]] = {}
+            self.laid_out = self.asked = 0
+
+        def page(self, requests: Requests, slates: Slates, responses: Responses) -> None:
+            for n, visit in enumerate(zip(requests.user.tolist(), requests.visit.tolist(), strict=True)):
+                before = self.shown.setdefault(visit, [])
+                assert [item for item in requests.already[n].tolist() if item != NO_ITEM] == before
+                before += slates.items[n][responses.shown[n]].tolist()
+                self.laid_out += int((slates.items[n] != NO_ITEM).sum())
+                self.asked += requests.page > 0
+
+    memory = Memory()
+    play(make_world(scenario=scenario), ranked(range(60)), recorders=[memory])
+    shown = sum(len(items) for items in memory.shown.values())
+    assert memory.asked > 100
+    assert shown == memory.laid_out if scenario == "item" else shown < 0.8 * memory.laid_out
+
+
 def test_pages_follow_each_other_within_the_visit(world: World, play: Callable[..., Any], ranked: type) -> None:
     """A visit's pages come one after another, 45 seconds apart, and no visit begins outside the days played."""
     record = Times()
