@@ -10,8 +10,8 @@ Scorecard = Mapping[str, Any]
 Row = Mapping[str, Any]
 
 READINGS: Final = {
-    "examined": "of a click on what is examined",
-    "shown": "of a click on what is shown",
+    "examined": "of a click on what is examined, as the first place always is",
+    "shown": "of a click on what is shown, at whatever place",
 }
 MEASURES: Final = {"JS": "Jensen-Shannon distance of shares", "KS": "Kolmogorov-Smirnov distance of values"}
 

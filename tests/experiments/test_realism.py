@@ -157,7 +157,10 @@ def test_a_generated_world_is_held_against_counts(of_world: dict[str, Any]) -> N
 
 
 def test_click_probabilities_are_held_against_clicks(of_world: dict[str, Any]) -> None:
-    """A policy that says how likely clicks are is calibrated in both readings; one that does not says why not."""
+    """A policy that says how likely clicks are is held against them in two ways; one that does not says why not.
+
+    Its estimates are of the first place, so they are nearer with the chance that a place is examined than without.
+    """
     plain, examined, shown = of_world["calibration"]
     assert (plain["policy"], plain["error"]) == ("popularity", None)
     assert [row["reading"] for row in (examined, shown)] == ["examined", "shown"]
@@ -165,6 +168,7 @@ def test_click_probabilities_are_held_against_clicks(of_world: dict[str, Any]) -
         assert row["policy"] == "two_channel"
         assert 0.0 <= row["error"] < 0.2
         assert 0.0 < row["noise"] <= row["noise_high"]
+    assert examined["error"] < shown["error"]
     assert np.mean(examined["predicted"]) < np.mean(shown["predicted"])
     assert np.mean(examined["observed"]) == pytest.approx(np.mean(shown["observed"]), rel=0.02)
 
