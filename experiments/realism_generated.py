@@ -239,8 +239,8 @@ def calibrations(
 ) -> list[dict[str, Any]]:
     """How an arm's click estimates agree with clicks, read in two ways, or why that is not known.
 
-    A policy's estimate is of a click at the first place, which is always examined: times the world's chance that a place
-    is examined, it should be the share of clicks there. It is also read as if it were of any place, as it stands.
+    A policy's estimate is of a click at the first place, which is always examined: times the world's chance that a
+    place is examined, it should be the share of clicks there. It is also read as if it were of any place, as it stands.
     """
     about: dict[str, Any] = {"arm": name, "policy": arm.policy, "reading": "shown", "error": None}
     estimate, clicked, slot = listener.noted()
