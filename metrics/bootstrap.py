@@ -71,8 +71,8 @@ def paired_bootstrap(
     Whole clusters are drawn with replacement (the multinomial bootstrap), every policy on the same draws; a
     mean is the ratio of a sum over clusters to their number of requests (Field and Welsh 2007, "Bootstrapping
     clustered data"). Intervals are percentiles. The p-value is twice the smaller tail of the replicates
-    beyond 0, with one added to both counts so that it is never 0. One replicate's weights are in memory at a
-    time.
+    beyond 0, with one added to both counts so that it is never 0; of fewer than about a hundred clusters it
+    tends to be too small, the more so the smaller it is. One replicate's weights are in memory at a time.
 
     Args:
         values_by_policy: for each policy a value for each request: [n].

@@ -91,12 +91,13 @@ def test_marks_go_by_the_adjusted_p_value_over_all_visits() -> None:
 
 
 def test_the_family_is_named() -> None:
-    """How many comparisons are corrected together, and how; that strata are not; that too few replicates tell none."""
-    said, strata = open_loop.family(EVALUATION)
+    """How many comparisons are corrected together, and how; that strata are not; that users or replicates are few."""
+    said, few, strata = open_loop.family(EVALUATION)
     assert "whose adjusted p is at most 0.05, corrected (holm) as one of 3 comparisons:" in said
     assert strata == "A stratum is exploratory: its differences are not corrected, and none is marked."
     family = EVALUATION["family"]
-    (alone,) = open_loop.family(EVALUATION | {"strata": {}})
+    assert few.startswith("Only 20 users: with fewer than 100 p-values of the bootstrap are too small")
+    (alone,) = open_loop.family(EVALUATION | {"strata": {}, "users": 100})
     assert alone == said
     coarse = EVALUATION | {"family": family | {"smallest_p_adjusted": 0.0501}}
     assert open_loop.family(coarse)[-1].startswith("Nothing can be marked here: from 1,000 replicates no adjusted p is")

@@ -72,6 +72,20 @@ def test_replicates_are_fine_enough_for_the_whole_family(comparisons: int, alpha
     assert 1000 <= replicates <= 100_000
 
 
+def test_equal_policies_seldom_raise_an_alarm_together() -> None:
+    """Of fifteen comparisons of equal policies some plain p-value is often below 5%, after Holm one seldom is."""
+    rng, users, plain, corrected = np.random.default_rng(9), np.arange(100), 0, 0
+    replicates = replicates_for(15, 0.05, 1000)
+    for seed in range(60):
+        policies = {str(policy): rng.normal(size=100) for policy in range(6)}
+        rows = paired_bootstrap(policies, users, 10, seed, p_replicates=replicates)["comparisons"]
+        p_values = [row["p_value"] for row in rows]
+        plain += min(p_values) <= 0.05
+        corrected += any(p is not None and p <= 0.05 for p in adjusted(p_values, "holm"))
+    assert plain > 15
+    assert corrected <= 9  # more by chance: once in 1,300 such tests
+
+
 def test_no_fewer_replicates_than_are_wanted_and_no_end_of_them() -> None:
     """A small family takes what is wanted; a huge one takes no more than a hundred thousand unless more are wanted."""
     assert replicates_for(0, 0.05, 1000) == replicates_for(6, 0.05, 1000) == 1000
