@@ -236,8 +236,15 @@ class EvaluationConfig(Parameters):
     max_visits: int | None = Field(
         default=None, ge=1, description="held-out visits at which policies are asked, drawn at random; all if left out"
     )
-    replicates: int = Field(default=1000, ge=100, le=100_000, description="bootstrap replicates of the intervals")
-    alpha: float = Field(default=0.05, gt=0.0, lt=0.5, description="the intervals cover 1 - alpha")
+    replicates: int = Field(
+        default=1000,
+        ge=100,
+        le=100_000,
+        description="bootstrap replicates of the intervals; p-values take more where many are corrected together",
+    )
+    alpha: float = Field(
+        default=0.05, gt=0.0, lt=0.5, description="the intervals cover 1 - alpha; adjusted p-values are held against it"
+    )
 
     @field_validator("name")
     @classmethod

@@ -1,11 +1,13 @@
 """Open loop: policies learn from a log's earlier days and answer for the real visits of its last ones.
 
 What the user did next is the target of rankings and tags alike; what thoughts and explanations are like, and what they
-cost, is measured beside it. Every metric is compared between policies on the same visits.
+cost, is measured beside it. Every metric is compared between policies on the same visits, and what is found on all
+visits is corrected as one family: every metric times every two policies that have it. Strata are for exploring.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from math import comb
+from typing import Any, Final
 
 import numpy as np
 
@@ -28,8 +30,9 @@ from experiments.run_directory import EVALUATION, MANIFEST, RunDirectory
 from experiments.strata import DEFINITIONS, unseen_strata
 from experiments.world_config import GeneratedWorld
 from experiments.worlds import build_world
-from metrics.bootstrap import complete_requests, paired_bootstrap
+from metrics.bootstrap import complete_requests, finest_p_value, paired_bootstrap, replicates_for
 from metrics.intents import distinct_share, explanation_diversity, mean_distance, valid_share
+from metrics.multiplicity import Correction, adjusted
 from metrics.offline import (
     categories_of,
     category_hit_at_k,
@@ -47,7 +50,10 @@ from simulator.pools import Engine
 from simulator.shards import PROCESSES
 from simulator.world import World
 
-SCHEMA = 2
+SCHEMA: Final = 3
+
+CORRECTION: Final[Correction] = "holm"
+"""Of the p-values over all visits; what experiments use unless configured otherwise."""
 
 
 def metric_values(name: str, answers: Mapping[str, Answers], visits: Visits, category: Ints32) -> dict[str, Floats]:
@@ -199,11 +205,13 @@ def _analyse(
     unseen = config.world.unseen if isinstance(config.world, GeneratedWorld) else ()
     wanted = primary_categories(visits.targets, category).astype(np.int32)
     strata = unseen_strata(world, unseen, visits.time // DAY_SECONDS, wanted)
+    by_metric = {metric: metric_values(metric, ordered, visits, category) for metric in config.metrics}
+    tested = sum(comb(len(each), 2) for each in by_metric.values() if each and complete_requests(each).any())
+    replicates = replicates_for(tested, config.alpha, config.replicates)
     policies: dict[str, dict[str, Any]] = {name: {} for name in names}
     comparisons: list[dict[str, Any]] = []
-    for metric in config.metrics:
-        values = metric_values(metric, ordered, visits, category)
-        whole = _compare(config, values, visits.user, np.ones(len(visits), np.bool_))
+    for metric, values in by_metric.items():
+        whole = _compare(config, values, visits.user, np.ones(len(visits), np.bool_), replicates)
         parts = {name: _compare(config, values, visits.user, rows) for name, rows in strata.items()}
         for name in names:
             here = {part: found["policies"].get(name) for part, found in parts.items()}
@@ -212,6 +220,8 @@ def _analyse(
             there = {part: _difference(found["comparisons"][number]) for part, found in parts.items()}
             comparisons.append({"metric": metric, **pair, **there})
         stage.advance()
+    for pair, p_value in zip(comparisons, adjusted([row["p_value"] for row in comparisons], CORRECTION), strict=True):
+        pair["p_adjusted"] = p_value
     return {
         "schema": SCHEMA,
         "name": config.name,
@@ -219,6 +229,12 @@ def _analyse(
         "config_hash": config_hash(config),
         "control": config.control_name,
         "alpha": config.alpha,
+        "family": {
+            "correction": CORRECTION,
+            "comparisons": tested,
+            "replicates": replicates,
+            "smallest_p_adjusted": min(1.0, tested * finest_p_value(replicates)) if tested else None,
+        },
         "metrics": {name: describe(name) for name in config.metrics},
         "strata": {
             name: {
@@ -235,7 +251,9 @@ def _analyse(
     }
 
 
-def _compare(config: EvaluationConfig, values: Mapping[str, Floats], user: Ints, rows: Bools) -> dict[str, Any]:
+def _compare(
+    config: EvaluationConfig, values: Mapping[str, Floats], user: Ints, rows: Bools, p_replicates: int = 0
+) -> dict[str, Any]:
     """``paired_bootstrap`` over some visits, of which those count at which every policy has a value.
 
     ``visits`` says how many these are; where there are none, everything else is None.
@@ -253,7 +271,7 @@ def _compare(config: EvaluationConfig, values: Mapping[str, Floats], user: Ints,
             "comparisons": [{"a": a, "b": b, **unknown} for a, b in pairs],
         }
     chosen = {name: each[rows] for name, each in values.items()}
-    found = paired_bootstrap(chosen, user[rows], config.replicates, config.seed, config.alpha)
+    found = paired_bootstrap(chosen, user[rows], config.replicates, config.seed, config.alpha, p_replicates)
     for entry in [*found["policies"].values(), *found["comparisons"]]:
         entry["visits"] = visits
     return found

@@ -79,7 +79,7 @@ def print_evaluation(console: Console, evaluation: Mapping[str, Any]) -> None:
         "the policy itself, of the value",
         "dim",
     )
-    for sentence in open_loop.elsewhere(evaluation):
+    for sentence in open_loop.family(evaluation) + open_loop.elsewhere(evaluation):
         _line(console, sentence, "dim")
     for panel in open_loop.panels(evaluation):
         if panel.title:
@@ -115,7 +115,10 @@ def _panel(console: Console, panel: open_loop.Panel, columns: list[int]) -> Tabl
         heading = _text(console, f"{metric}\nvs {against}" if against else metric)
         table.add_column(heading, justify="right", max_width=max(_COLUMN, len(metric)), overflow="fold")
     for policy, cells in panel.rows:
-        shown = [f"{cells[column].value}\n{cells[column].interval or cells[column].span}" for column in columns]
+        shown = [
+            f"{cell.mark} {cell.value}".lstrip() + f"\n{cell.interval or cell.span}"
+            for cell in (cells[column] for column in columns)
+        ]
         if any(cells[column].span != words.NOTHING for column in columns):
             table.add_row(_text(console, policy), *(_text(console, each) for each in shown))
     return table

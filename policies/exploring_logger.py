@@ -43,22 +43,50 @@ def draw_exploring(
     offset: Ints,
     explore: float,
     slots: int,
-) -> tuple[Ints32, Floats]:
+) -> tuple[Ints32, Floats, Floats]:
     """Fill each place with a uniform item (probability ``explore``) or one of a category lately interacted with.
 
-    Places are filled one after the other; an item that is already on the page is drawn again (at most 20 times). The
-    propensity is that of a single draw for the place.
+    Places are filled one after the other; an item that is already on the page is drawn again. After 20 draws for each
+    place of the page, those still empty stay so; there is little left to draw by then. Pages of a visit are drawn
+    without regard to one another.
+
+    If one draw brings an item with probability p, and one of those at earlier places with probability q, the item's
+    propensity is p / (1 - q). Given that the place was filled, this is exact, however many draws were left for it: the
+    draw that filled it was one of a new item, and among these it brought this one with that probability.
+
+    Args:
+        key: of the stream.
+        user: of each request, int64 [requests].
+        visit: number of the user's visit, int64 [requests].
+        page: number of the page within the visit.
+        row: the user's place in ``history``, int64 [requests].
+        history: items lately interacted with, NO_ITEM as padding at the end, int32 [users, interactions].
+        category: of each item, int32 [items].
+        members: items by category, int32 [items]; those of category c are ``members[offset[c]:offset[c + 1]]``.
+        offset: int64 [categories + 1].
+        explore: share of draws that are uniform.
+        slots: places of a page.
+
+    Returns:
+        Items with NO_ITEM as padding at the end, int32; the probability that one draw brings each, and the propensity:
+        that it was to stand in its place, given the earlier places and that this one was filled. Both float64, 0 at the
+        padding. All [requests, slots].
     """
     n_items = len(category)
     items = np.full((len(row), slots), -1, np.int32)
+    single = np.zeros((len(row), slots))
     propensity = np.zeros((len(row), slots))
+    liked = np.zeros(history.shape[1], np.int32)  # category of each interaction
     for n in range(len(row)):
         base = mix(mix(mix(key, user[n]), visit[n]), page)
         events = 0
         for slot in range(history.shape[1]):
             if history[row[n], slot] >= 0:
+                liked[events] = category[history[row[n], slot]]
                 events += 1
         k = 0
+        left = 1.0  # probability that a draw brings an item that is not on the page
+        liked_left = 1.0  # the same of a draw from the categories lately interacted with
         for attempt in range(20 * slots):
             if k == slots:
                 break
@@ -66,7 +94,7 @@ def draw_exploring(
             if events == 0 or to_unit(mix(draw, 0)) < explore:
                 item = int(to_unit(mix(draw, 1)) * n_items)
             else:
-                like = category[history[row[n], int(to_unit(mix(draw, 1)) * events)]]
+                like = liked[int(to_unit(mix(draw, 1)) * events)]
                 size = offset[like + 1] - offset[like]
                 item = members[offset[like] + int(to_unit(mix(draw, 2)) * size)]
             fresh = True
@@ -77,21 +105,30 @@ def draw_exploring(
             if fresh:
                 same = 0
                 for slot in range(events):
-                    if category[history[row[n], slot]] == category[item]:
+                    if liked[slot] == category[item]:
                         same += 1
                 size = offset[category[item] + 1] - offset[category[item]]
                 chance = 1.0 / n_items
                 if events > 0:
                     chance = explore / n_items + (1.0 - explore) * same / events / size
                 items[n, k] = item
-                propensity[n, k] = chance
+                single[n, k] = chance
+                propensity[n, k] = chance / left
                 k += 1
-    return items, propensity
+                left = float(n_items - k) / n_items
+                if events > 0:  # what rounding leaves is only above 0 where hardly a draw is left that counts
+                    liked_left = max(liked_left - float(same) / events / size, 0.0)
+                    left = explore * left + (1.0 - explore) * liked_left
+    return items, single, propensity
 
 
 @register_policy("exploring_logger")
 class ExploringLogger(RegisteredPolicy):
-    """Half uniform, half from categories the user lately interacted with; leaves propensities in the log."""
+    """Half uniform, half from categories the user lately interacted with; leaves propensities in the log.
+
+    A candidate's score is the probability that one draw brings it, which compares within a page; its propensity is that
+    of standing in its place after those before it.
+    """
 
     Params: ClassVar[type[Parameters]] = ExploringLoggerParams
 
@@ -108,7 +145,7 @@ class ExploringLogger(RegisteredPolicy):
 
     def candidates(self, requests: Requests) -> Candidates:
         """See ``simulator.protocols.Policy``."""
-        items, propensity = draw_exploring(
+        items, single, propensity = draw_exploring(
             self._key,
             requests.user,
             requests.visit,
@@ -121,5 +158,5 @@ class ExploringLogger(RegisteredPolicy):
             self.params.explore,
             requests.slots,
         )
-        scores = np.where(items == NO_ITEM, -np.inf, propensity)
+        scores = np.where(items == NO_ITEM, -np.inf, single)
         return Candidates(items, scores, np.full(items.shape, UTILITY, np.int8), propensity)

@@ -15,7 +15,7 @@ from simulator.environment.context import ObservedContext
 
 
 def exploring_propensity(lately: Ints32, category: Ints32, sizes: Ints, explore: float) -> Floats:
-    """Probability that one draw of ``exploring_logger`` is each item, float64 [items].
+    """Probability that one draw of ``exploring_logger`` is each item: its propensity at a first place, float64 [items].
 
     Args:
         lately: items of the user's recent interactions, one entry an interaction, int32 [interactions].

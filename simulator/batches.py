@@ -193,7 +193,9 @@ class Candidates:
         items: int32 [requests, candidates], distinct within a row, NO_ITEM as padding at the end.
         scores: the policy's own estimates, float64 [requests, candidates], comparable within a row.
         channel: UTILITY or COGNITIVE, int8 [requests, candidates].
-        propensity: probability with which a randomising policy chose the item for its place, or None.
+        propensity: of a randomising policy, the probability that this item of all was to stand in its place, given the
+            request, the items at earlier places of the same answer and that the place was filled; float64 [requests,
+            candidates], 0 at the padding. None where the policy gives none.
         click: the policy's calibrated estimate of P(click | shown at the first place of a page), whatever place the
             item gets, float64 [requests, candidates], or None where the policy gives none.
         conversion: its calibrated estimate of orders for one such exposure, likewise.
@@ -334,7 +336,12 @@ class InteractionLog:
 
 @dataclass(frozen=True)
 class ImpressionLog:
-    """One entry an impression, [impressions]: who, on which visit, what, when, where on the page, whether clicked."""
+    """One entry an impression, [impressions]: who, on which visit, what, when, where on the page, whether clicked.
+
+    ``propensity`` is that of ``Candidates``: of the item at its place, given the earlier places of its page, with those
+    that were not displayed; other pages of the visit do not count. It is not the probability that the item stands
+    anywhere on the page. NaN where the policy gave none.
+    """
 
     user: Ints
     visit: Ints

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SECTIONS", "render_evaluation", "render_report", "write_report"]
 
-SCHEMAS: Final = {"manifest.json": 1, "results.json": 2, "evaluation.json": 2}
+SCHEMAS: Final = {"manifest.json": 1, "results.json": 2, "evaluation.json": 3}
 """What this version reads of each file."""
 
 

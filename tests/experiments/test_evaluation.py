@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from statsmodels.stats.multitest import multipletests
 
-from experiments.config import config_hash
+from experiments.config import EvaluationConfig, config_hash
 from experiments.evaluation import metric_values
 from experiments.replay import Answers, Channels, Explanations, Tags, Visits
 from experiments.report import write_report
@@ -194,9 +195,9 @@ def evaluated(evaluate: Evaluate) -> SimpleNamespace:
 
 
 def check_schema(found: SimpleNamespace) -> None:
-    """Version 2: a value and an interval for each policy and metric, and each pair of policies compared once."""
+    """Version 3: a value and an interval for each policy and metric, and each pair of policies compared once."""
     evaluation, config = found.evaluation, found.config
-    assert evaluation["schema"] == 2
+    assert evaluation["schema"] == 3
     assert evaluation["config_hash"] == config_hash(config)
     assert evaluation["control"] == config.control_name
     assert set(evaluation["policies"]) == set(config.policies)
@@ -213,10 +214,24 @@ def check_schema(found: SimpleNamespace) -> None:
         values = [evaluation["policies"][comparison[side]][comparison["metric"]]["value"] for side in "ab"]
         assert comparison["effect"] == pytest.approx(values[1] - values[0])
         assert comparison["ci"][0] <= comparison["effect"] <= comparison["ci"][1]
+    check_family(evaluation, config)
     assert list(evaluation["metrics"]) == list(config.metrics)
     assert evaluation["strata"] == {}
     assert evaluation["held_out"] == evaluation["requests"] >= evaluation["users"] > 0
     assert json.loads((found.path / EVALUATION).read_text(encoding="utf-8")) == evaluation
+
+
+def check_family(evaluation: dict[str, Any], config: EvaluationConfig) -> None:
+    """P-values over all visits are corrected as one family, of every metric together, fine enough to be told at all."""
+    family, rows = evaluation["family"], evaluation["comparisons"]
+    plain = [row["p_value"] for row in rows]
+    assert family["correction"] == "holm"
+    assert family["comparisons"] == len([p for p in plain if p is not None])
+    assert [row["p_adjusted"] for row in rows] == pytest.approx(multipletests(plain, method="holm")[1].tolist())
+    assert family["replicates"] >= config.replicates
+    assert family["smallest_p_adjusted"] == pytest.approx(2 * len(rows) / (family["replicates"] + 1))
+    assert family["smallest_p_adjusted"] < config.alpha
+    assert min(plain) >= 2 / (family["replicates"] + 1)
 
 
 def test_evaluation_has_the_schema(evaluated: SimpleNamespace) -> None:
@@ -338,6 +353,16 @@ def test_who_knows_what_is_shown_and_wanted_is_the_ceiling(intents: SimpleNamesp
         assert value["foresight"] == max(value.values())
 
 
+def test_a_large_family_can_be_told(intents: SimpleNamespace) -> None:
+    """With 60 comparisons the config's 200 replicates could tell none; more are drawn, and what is certain is told."""
+    evaluation = intents.evaluation
+    check_family(evaluation, intents.config)
+    assert evaluation["family"]["comparisons"] * 2 / 201 > intents.config.alpha
+    rows = {(row["metric"], row["a"], row["b"]): row for row in evaluation["comparisons"]}
+    assert rows["prompt_tokens", "two_parts", "one_part"]["p_adjusted"] <= intents.config.alpha
+    assert rows["hr@30", "two_parts", "one_part"]["p_adjusted"] == 1
+
+
 def test_the_report_shows_what_there_is(intents: SimpleNamespace) -> None:
     """The page has a table for each kind of question, and says of how many visits."""
     text = write_report(intents.directory).read_text(encoding="utf-8")
@@ -375,10 +400,10 @@ def test_visits_about_the_unseen_have_a_column(evaluate: Evaluate) -> None:
                 assert set(entry[name]) == {"value", "ci", "visits"}
                 assert entry[name]["visits"] == stratum["requests"]
                 assert entry[name]["ci"][0] <= entry[name]["value"] <= entry[name]["ci"][1]
-    assert len(evaluation["comparisons"]) == 2
+    assert len(evaluation["comparisons"]) == evaluation["family"]["comparisons"] == 2
     for row in evaluation["comparisons"]:
         for name in strata:
-            assert set(row[name]) == {"effect", "ci", "p_value", "visits"}
+            assert set(row[name]) == {"effect", "ci", "p_value", "visits"}  # strata are for exploring: not corrected
             first, second = (evaluation["policies"][row[side]][row["metric"]][name]["value"] for side in "ab")
             assert row[name]["effect"] == pytest.approx(second - first)
 

@@ -62,6 +62,7 @@ EVALUATION = {
     "strata": {},
     "control": "popularity",
     "alpha": 0.05,
+    "family": {"correction": "holm", "comparisons": 2, "replicates": 1000, "smallest_p_adjusted": 4 / 1001},
     "held_out": 1200,
     "policies": {
         "popularity": {"hit_rate@30": {"value": 0.2, "ci": [0.18, 0.22], "visits": 900}},
@@ -75,6 +76,7 @@ EVALUATION = {
             "effect": -0.1,
             "ci": [-0.2, -0.01],
             "p_value": 0.01,
+            "p_adjusted": 0.02,
             "visits": 900,
         }
     ],
@@ -185,6 +187,17 @@ def test_an_evaluation_is_shown(width: int) -> None:
     for part in ("0.2000", "0.1800 to 0.2200", "[bold]uniform", "0.1000", "−0.2000 to −0.0100", "vs popularity"):
         assert part in text
     assert "900 visits of 300 users, drawn from 1,200 held out" in text
+
+
+def test_what_is_marked_holds_after_correction() -> None:
+    """A difference has its mark by the adjusted p-value alone, and the family that it is corrected in is named."""
+    (row,) = EVALUATION["comparisons"]
+    unsure = EVALUATION | {"comparisons": [row | {"p_adjusted": 0.06}]}
+    assert "* 0.1000" in shown(80, EVALUATION)
+    assert "* 0.1000" not in shown(80, unsure)
+    assert "0.1000" in shown(80, unsure)
+    for text in (shown(200, EVALUATION), shown(200, unsure)):
+        assert "corrected (holm) as one of 2 comparisons:" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

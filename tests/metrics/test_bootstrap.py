@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metrics.bootstrap import complete_requests, paired_bootstrap
+from metrics.bootstrap import complete_requests, finest_p_value, paired_bootstrap, replicates_for
+from metrics.multiplicity import adjusted
 
 
 def test_equal_policies_differ_by_exactly_nothing() -> None:
@@ -44,6 +45,53 @@ def test_bootstrap_finds_a_constant_gain_and_is_reproducible() -> None:
         ("better", "worse"),
     ]
     assert found == paired_bootstrap(policies, **arguments)
+
+
+def test_more_replicates_for_p_values_leave_the_intervals_as_they_are() -> None:
+    """Intervals are those of so many replicates; p-values are those that all of them together would give."""
+    rng = np.random.default_rng(6)
+    cluster = np.repeat(np.arange(120), 3)
+    policies = {"base": rng.normal(size=360), "same": rng.normal(size=360), "better": rng.normal(1.0, size=360)}
+    few, many = (paired_bootstrap(policies, cluster, replicates, 4) for replicates in (200, 3000))
+    mixed = paired_bootstrap(policies, cluster, 200, 4, p_replicates=3000)
+    assert mixed["policies"] == few["policies"]
+    for row, coarse, fine in zip(mixed["comparisons"], few["comparisons"], many["comparisons"], strict=True):
+        assert row == coarse | {"p_value": fine["p_value"]}
+    assert mixed["comparisons"][1]["p_value"] == finest_p_value(3000) < few["comparisons"][1]["p_value"]
+
+
+@pytest.mark.parametrize("comparisons", [1, 12, 26, 400, 1249])
+@pytest.mark.parametrize("alpha", [0.05, 0.1])
+def test_replicates_are_fine_enough_for_the_whole_family(comparisons: int, alpha: float) -> None:
+    """With the replicates asked for, even p-values that three replicates contradict fall below alpha after Holm."""
+    replicates = replicates_for(comparisons, alpha, 1000)
+    clear = (3 + 1) * finest_p_value(replicates)
+    smallest = min(p for p in adjusted([clear] + [1.0] * (comparisons - 1), "holm") if p is not None)
+    assert smallest <= alpha or replicates == 100_000
+    assert comparisons * finest_p_value(replicates) <= alpha
+    assert 1000 <= replicates <= 100_000
+
+
+def test_equal_policies_seldom_raise_an_alarm_together() -> None:
+    """Of fifteen comparisons of equal policies some plain p-value is often below 5%, after Holm one seldom is."""
+    rng, users, plain, corrected = np.random.default_rng(9), np.arange(100), 0, 0
+    replicates = replicates_for(15, 0.05, 1000)
+    for seed in range(60):
+        policies = {str(policy): rng.normal(size=100) for policy in range(6)}
+        rows = paired_bootstrap(policies, users, 10, seed, p_replicates=replicates)["comparisons"]
+        p_values = [row["p_value"] for row in rows]
+        plain += min(p_values) <= 0.05
+        corrected += any(p is not None and p <= 0.05 for p in adjusted(p_values, "holm"))
+    assert plain > 15
+    assert corrected <= 9  # more by chance: once in 1,300 such tests
+
+
+def test_no_fewer_replicates_than_are_wanted_and_no_end_of_them() -> None:
+    """A small family takes what is wanted; a huge one takes no more than a hundred thousand unless more are wanted."""
+    assert replicates_for(0, 0.05, 1000) == replicates_for(6, 0.05, 1000) == 1000
+    assert replicates_for(10**6, 0.05, 1000) == 100_000
+    assert replicates_for(10**6, 0.05, 200_000) == 200_000
+    assert finest_p_value(1) == 1.0
 
 
 def test_requests_count_where_every_policy_has_a_value() -> None:

@@ -2,25 +2,36 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from policies.exploring_logger import ExploringLogger, ExploringLoggerParams, draw_exploring
+from policies.foresight import exploring_propensity
 from policies.registry import RegisteredPolicy
 from simulator.batches import NO_ITEM, Floats, InteractionLog, Ints32, Requests
 from simulator.streams import stream_key
 
 CATEGORY = np.array([0, 1, 0, 2, 1, 1, 3, 2, 0, 3, 3, 3], np.int32)
-MEMBERS = np.argsort(CATEGORY, kind="stable").astype(np.int32)
-OFFSET = np.searchsorted(CATEGORY[MEMBERS], np.arange(5)).astype(np.int64)
 HISTORY = [0, 2, 3, 0, 9]
 USERS = 40_000
 
 
-def drawn(history: list[int], explore: float, slots: int, users: int = USERS) -> tuple[Ints32, Floats]:
-    """Pages for many users of one history on a catalogue of 12 items."""
+def drawn(
+    history: list[int], explore: float, slots: int, users: int = USERS, category: Ints32 = CATEGORY
+) -> tuple[Ints32, Floats]:
+    """Items and propensities of pages for many users of one history, on a catalogue of 12 items or another."""
     ring = np.array([history + [NO_ITEM] * (8 - len(history))], np.int32)
     ids = np.arange(users)
-    return draw_exploring(stream_key(5, "t"), ids, ids % 3, 0, ids * 0, ring, CATEGORY, MEMBERS, OFFSET, explore, slots)
+    members = np.argsort(category, kind="stable").astype(np.int32)
+    offset = np.searchsorted(category[members], np.arange(category.max() + 2)).astype(np.int64)
+    key = stream_key(5, "t")
+    items, single, propensity = draw_exploring(
+        key, ids, ids % 3, 0, ids * 0, ring, category, members, offset, explore, slots
+    )
+    by_draw = exploring_propensity(np.array(history, np.int32), category, np.diff(offset), explore)
+    assert np.allclose(single, np.where(items == NO_ITEM, 0.0, by_draw[items]), rtol=1e-12)
+    return items, propensity
 
 
 @pytest.mark.parametrize("explore", [0.2, 0.5, 1.0])
@@ -45,7 +56,50 @@ def test_propensity_is_the_mixture_by_hand() -> None:
 
 def test_user_without_history_is_explored_uniformly() -> None:
     """Where nothing is known of a user, every item has the same chance."""
-    assert (drawn([], 0.1, 4, 100)[1] == 1 / 12).all()
+    assert np.allclose(drawn([], 0.1, 4, 100)[1], [1 / 12, 1 / 11, 1 / 10, 1 / 9], rtol=1e-12)
+
+
+@st.composite
+def shops(draw: st.DrawFn) -> tuple[Ints32, list[int], float, int]:
+    """Categories of a few items, a history of some of them, a share to explore, and places of a page."""
+    category = draw(st.lists(st.integers(0, 3), min_size=1, max_size=9))
+    history = draw(st.lists(st.integers(0, len(category) - 1), max_size=8))
+    explore = draw(st.floats(0.01, 1.0))
+    return np.array(category, np.int32), history, explore, draw(st.integers(1, 10))
+
+
+@given(shops())
+def test_propensities_of_all_that_could_stand_there_sum_to_one(shop: tuple[Ints32, list[int], float, int]) -> None:
+    """At every place the propensity is the item's share of a draw of what is not yet on the page, shares of sum one."""
+    category, history, explore, slots = shop
+    items, propensity = drawn(history, explore, slots, 30, category)
+    by_draw = exploring_propensity(np.array(history, np.int32), category, np.bincount(category), explore)
+    for page, logged in zip(items, propensity, strict=True):
+        possible = by_draw.copy()
+        for item, chance in zip(page[page != NO_ITEM], logged, strict=False):
+            there = possible / possible.sum()
+            assert there.sum() == pytest.approx(1.0)
+            assert chance == pytest.approx(there[item], rel=1e-9)
+            possible[item] = 0.0
+
+
+def test_pages_come_as_often_as_their_propensities_say() -> None:
+    """Of many users, every page comes as often as the product of its propensities says, and these sum to one.
+
+    Given the same earlier places an item's propensity is one number, and those of all that were seen there sum to one.
+    """
+    category, users = np.array([0, 1, 0, 2, 1], np.int32), 200_000
+    items, propensity = drawn([0, 2, 1, 0], 0.4, 3, users, category)
+    for place in range(3):
+        seen, first = np.unique(items[:, : place + 1], axis=0, return_index=True)
+        _, which = np.unique(seen[:, :place], axis=0, return_inverse=True)
+        assert np.bincount(which.ravel(), weights=propensity[first, place]) == pytest.approx(1.0)
+    pages, first, which, times = np.unique(items, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    assert len(pages) == 5 * 4 * 3
+    assert np.allclose(propensity, propensity[first][which.ravel()], rtol=1e-12)
+    expected = propensity[first].prod(axis=1)
+    assert expected.sum() == pytest.approx(1.0)
+    assert chisquare(times, expected / expected.sum() * users).pvalue > 1e-4
 
 
 def test_pages_hold_distinct_items_and_the_rest_is_padding() -> None:
@@ -71,7 +125,8 @@ def test_pages_and_visits_are_drawn_anew(fit: Callable[..., RegisteredPolicy], a
     assert np.array_equal(one.items, again.items)
     assert not (one.items == following.items).all(axis=1).any()
     assert one.propensity is not None
-    assert np.array_equal(one.propensity, one.scores)
+    assert np.array_equal(one.propensity[:, 0], one.scores[:, 0])
+    assert (one.propensity[:, 1:] > one.scores[:, 1:]).all()
 
 
 @pytest.mark.parametrize("explore", [0.0, 1.1])

@@ -13,7 +13,7 @@ from simulator.world import World
 
 
 def test_propensity_is_the_one_the_logger_wrote_down(world: World, log: InteractionLog, state: State) -> None:
-    """For a user's first page, the chance of every item shown is what the log says it was."""
+    """On every page, the chance of each item among those not at earlier places is what the log says it was."""
     shown = log.impressions
     assert shown is not None
     category = world.catalog.observed.category
@@ -26,7 +26,11 @@ def test_propensity_is_the_one_the_logger_wrote_down(world: World, log: Interact
             before = (log.user == user) & (log.time < time)
             chance = exploring_propensity(log.item[before], category, sizes, ExploringLoggerParams().explore)
             assert chance.sum() == pytest.approx(1.0)
-            assert shown.propensity[page] == pytest.approx(chance[shown.item[page]])
+            page = page[np.argsort(shown.position[page])]
+            assert shown.position[page].tolist() == list(range(len(page)))
+            single = chance[shown.item[page]]
+            earlier = np.append(0.0, np.cumsum(single)[:-1])
+            assert shown.propensity[page] == pytest.approx(single / (1.0 - earlier))
             checked += len(page)
     assert checked > 300
 

@@ -32,7 +32,7 @@ MANIFEST: dict[str, Any] = {
     "data": {"rows": 541909, "refused": {"no_user": 135080}},
 }
 EVALUATION: dict[str, Any] = {
-    "schema": 2,
+    "schema": 3,
     "name": "open loop",
     "seed": 7,
     "metrics": {
@@ -41,6 +41,7 @@ EVALUATION: dict[str, Any] = {
     "strata": {},
     "control": "popularity",
     "alpha": 0.05,
+    "family": {"correction": "holm", "comparisons": 1, "replicates": 1000, "smallest_p_adjusted": 2 / 1001},
     "held_out": 1200,
     "policies": {
         "popularity": {"hit_rate@30": {"value": 0.2, "ci": [0.18, 0.22], "visits": 900}},
@@ -54,6 +55,7 @@ EVALUATION: dict[str, Any] = {
             "effect": 0.01,
             "ci": [-0.01, 0.03],
             "p_value": 0.4,
+            "p_adjusted": 0.4,
             "visits": 900,
         }
     ],
