@@ -18,7 +18,6 @@ from policies.recgpt.wording import (
     HISTORY_EVENTS,
     ROUTES,
     STOP,
-    Entity,
     Signals,
     Text,
     arbiter_task,
@@ -354,9 +353,3 @@ def _best(score: Floats, most: int) -> Ints:
     """Categories by descending score, those without any left out."""
     order = np.argsort(-score, kind="stable")[:most]
     return order[score[order] > 0]
-
-
-def entities_of(lesson: Lesson) -> list[int]:
-    """Items that a lesson names, in order."""
-    texts = [lesson.prefix, *(task.prompt for task in (*lesson.tasks, *lesson.alone))]
-    return [part.item for text in texts for part in text if isinstance(part, Entity)]
