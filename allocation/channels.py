@@ -158,7 +158,7 @@ class Splitting(UtilityOnly):
         self._segment_of[row] = -1
 
     def observe(self, requests: Requests, slates: Slates, responses: Responses) -> None:
-        """Add a page to what its visit brought: clicks, orders, novel impressions."""
+        """Add a page to what its visit brought: clicks, orders made at once (none from the cart), novel impressions."""
         super().observe(requests, slates, responses)
         if self._split is None:
             return

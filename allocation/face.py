@@ -3,8 +3,8 @@
 At the edge the surplus is a sum that cancels, and no finite search on alpha can tell "just met" from "just missed", so
 the answer is put together from the order of the conversions instead.
 
-Numba's cache watches the file of the function that was called, not this one: after editing here, remove
-``allocation/__pycache__``.
+Numba's cache watches the file of the function that was called, not this one: after editing here, run
+``make clean-kernels``.
 """
 
 import math

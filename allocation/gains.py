@@ -1,6 +1,9 @@
 """What the cognitive channel gains over the utility channel, per segment, learned from past days of the experiment.
 
-Within a segment and a day the channel is drawn per visit, so the two groups of visits compare like with like:
+Within a segment and a day the channel is drawn per visit, so the two groups of visits compare like with like. Visits
+count as separate, although what a user met in one with the channel (seen, carted, bought already) goes on into the
+user's visits without it. So a gain is that of a visit among mixed visits, and not that of giving a user the channel
+always; that bias is in no variance here:
 
 1. **Difference of means**, day by day. Days are joined with weights lambda_t h_t, h_t = n_c n_u / (n_c + n_u)
    (Cochran 1954, "Some methods for strengthening the common chi-squared tests"), so that a share that moves together
@@ -41,6 +44,7 @@ Ints = npt.NDArray[np.int64]
 Attitude = Literal["pessimistic", "neutral", "optimistic"]
 
 OUTCOMES: Final = ("clicks", "conversions", "novelty")
+"""Of a visit: clicks, orders that are made of its pages at once, novel impressions."""
 
 _ARMS: Final = 2
 _SIGN: Final[dict[str, float]] = {"pessimistic": -1.0, "neutral": 0.0, "optimistic": 1.0}

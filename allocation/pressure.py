@@ -6,8 +6,8 @@ problem"). Newton steps inside a bracket find it: on the piece that holds the ro
 
 It does not know the conversion floor.
 
-Numba's cache watches the file of the function that was called, not this one: after editing here, remove
-``allocation/__pycache__``.
+Numba's cache watches the file of the function that was called, not this one: after editing here, run
+``make clean-kernels``.
 """
 
 from typing import Final

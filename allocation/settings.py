@@ -26,7 +26,9 @@ class SplitChoice(Parameters):
     )
     half_life_days: Positive = Field(default=7.0, description="days after which an observation counts half")
     conversion_tolerance: NonNegative = Field(
-        default=0.05, description="relative loss of orders that is tolerated, against utility alone"
+        default=0.05,
+        description="relative loss of orders bought at once that is tolerated, against utility alone; orders from the "
+        "cart belong to no visit's channel and are not seen",
     )
     gpu_seconds: NonNegative | None = Field(default=None, description="GPU seconds a day; no budget if left out")
     gpu_seconds_a_visit: NonNegative = Field(
@@ -75,7 +77,9 @@ class ExposureAllocation(Parameters):
     )
     penalty: Positive = Field(default=0.05, alias="lambda", description="concentration penalty, in units of click gain")
     conversion_floor: NonNegative = Field(
-        default=0.8, description="expected orders of what is shown, as a share of those of what it displaces"
+        default=0.8,
+        description="expected orders of what is shown, those from the cart included, as a share of those of what it "
+        "displaces",
     )
     least: int = Field(
         default=0, ge=0, alias="min", description="Q: cognitive items on a page at least (threshold: on average)"

@@ -2,7 +2,8 @@
 
 A segment g is an activity level in a city in a context. Of its n_g requests a day a share w_g may draw on the
 cognitive channel, the rest is served by the utility channel alone. Per exposed request the channel is estimated to
-gain u_g clicks, v_g conversions and m_g novel exposures, and costs gpu_g GPU-seconds. Each day
+gain u_g clicks, v_g conversions and m_g novel exposures, and costs gpu_g GPU-seconds. Conversions are what is counted
+as such; in experiments these are orders bought at once, without those from the cart (``allocation.channels``). Each day
 
     maximise    sum_g n_g u_g w_g - (gamma / 2) w' S w
     subject to  sum_g n_g v_g w_g   >= -tau sum_g n_g b_g       conversions: at most tau of utility's are given up

@@ -5,8 +5,8 @@ available precision"): where lambda is far below the scores, x depends on digits
 
 It does not know how multipliers are found.
 
-Numba's cache watches the file of the function that was called, not this one: after editing here, remove
-``allocation/__pycache__``.
+Numba's cache watches the file of the function that was called, not this one: after editing here, run
+``make clean-kernels``.
 """
 
 from typing import Any, Final

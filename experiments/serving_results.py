@@ -142,21 +142,30 @@ def _measured(queue: ArmQueue, account: Mapping[str, Any] | None) -> dict[str, A
 
 
 def _executed(account: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What the jobs of this run's own users took, to be held against the sample; None where a student thought."""
+    """What the jobs of this run's own users took, to be held against the sample; None where a student thought.
+
+    Explanations are written at visits and are in no job: ``explanation_tokens_left_out`` are those read and written for
+    them, ``explanation_share_left_out`` is their share of all that the arm's model read and wrote.
+    """
     refreshes = (account or {}).get("ledger", {}).get("jobs", {}).get("refresh")
     if account is None or not refreshes or not refreshes["jobs"]:
         return None
     roles = account["ledger"]["roles"]
     inside = [role for name, role in roles.items() if name != "explainer"]
     jobs = refreshes["jobs"]
-    told = roles.get("explainer", {})
+    read = sum(role["prompt_tokens"] - role["cached_tokens"] for role in inside)
+    # The token that ends an answer is written too.
+    written = sum(role["generated_tokens"] + role["calls"] for role in inside)
+    left_out = 0
+    if told := roles.get("explainer"):
+        left_out = told["prompt_tokens"] - told["cached_tokens"] + told["generated_tokens"] + told["calls"]
     return {
         "jobs": jobs,
         "prompt_tokens_a_job": sum(role["prompt_tokens"] for role in inside) / jobs,
-        "read_tokens_a_job": sum(role["prompt_tokens"] - role["cached_tokens"] for role in inside) / jobs,
-        # The token that ends an answer is written too.
-        "written_tokens_a_job": sum(role["generated_tokens"] + role["calls"] for role in inside) / jobs,
-        "explanation_tokens_left_out": told.get("prompt_tokens", 0) + told.get("generated_tokens", 0),
+        "read_tokens_a_job": read / jobs,
+        "written_tokens_a_job": written / jobs,
+        "explanation_tokens_left_out": left_out,
+        "explanation_share_left_out": left_out / (left_out + read + written),
     }
 
 

@@ -61,6 +61,12 @@ def _plans(console: Console, timing: Mapping[str, Any]) -> None:
     _line(console, "What a refresh asks for", "bold")
     console.print(table)
     _line(console, "; ".join(f"{name}: lengths {kinds[plan['kind']]}" for name, plan in timing["plans"].items()), "dim")
+    _line(
+        console,
+        "A refresh ends with tags, and with the style of explanations; the explanations that V2's model writes are in "
+        "no figure here.",
+        "dim",
+    )
     if operations:
         _line(
             console,

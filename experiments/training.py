@@ -1,7 +1,8 @@
 """`testbed train`: worlds to learn from, their logs, and a language model taught on them.
 
 The worlds of training are not the worlds of experiments: other seeds, other users, earlier days, and some occasions and
-topics that never happen in them, so that what is known of those can only come from general sentences.
+topics that never happen in them, so that what is known of those can only come from general sentences. The taxonomy
+is the same everywhere, and so are its weights, from which the sentences are written.
 """
 
 from pathlib import Path
@@ -111,8 +112,8 @@ def model_card(config: TrainingConfig, report: Report, command: str) -> str:
             f"{world.days} days from {world.start}, under the exploring logger"
             for world in config.worlds
         ),
-        f"- general sentences and questions written from the taxonomy's words (coverage {config.knowledge.coverage}, "
-        f"error {config.knowledge.error})",
+        f"- general sentences and questions written from the taxonomy (coverage {config.knowledge.coverage}, error "
+        f"{config.knowledge.error}), whose weights are those by which users of generated worlds want things",
         "",
         f"Occasions and topics that never happen in those logs, of which only general sentences tell: "
         f"{', '.join(unseen) or 'none'}.",

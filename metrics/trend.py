@@ -65,7 +65,7 @@ def effect_trends(
 def _slope(
     ordered: pl.DataFrame, control: str, treatment: str, metric: Metric
 ) -> tuple[float | None, float | None, int]:
-    sides = [_daily_sums(ordered.filter(pl.col("arm") == arm), metric) for arm in (control, treatment)]
+    sides = [_DailySums(ordered.filter(pl.col("arm") == arm), metric) for arm in (control, treatment)]
     shared = sorted(set(sides[0].usable) & set(sides[1].usable))
     if len(shared) < 3:
         return None, None, len(shared)
@@ -82,7 +82,7 @@ def _slope(
     return float(coefficient @ effects), math.sqrt(squared), len(shared)
 
 
-class _daily_sums:  # noqa: N801 - used like a function
+class _DailySums:
     """One arm's daily values, and what each user adds to them."""
 
     def __init__(self, rows: pl.DataFrame, metric: Metric) -> None:

@@ -1,4 +1,8 @@
-"""The ceiling: ranks by the true click probability. The one policy that is shown the truth, and says so."""
+"""Ranks by the true click probability, given that an item is looked at: the ceiling of clicks on the page at hand.
+
+It weighs no orders, no texts and no visit to come, so that policies may beat it on any other metric, and on held-out
+clicks, which also hang on what was shown (``foresight``).
+"""
 
 from typing import ClassVar
 

@@ -30,7 +30,11 @@ from simulator.streams import mix, to_unit
 from simulator.world import Items, Needs, Users
 
 SECONDS_A_PAGE: Final = 45
-"""How long a page takes, as far as the times of its events are concerned."""
+"""How long a page takes: requests, and the logs written of them, tell a page by the second at which it is shown.
+
+What users remember of a visit (history, cart, and the satiation that follows from them) carries the second at which it
+began, and their days' sums are those of the day on which it began.
+"""
 
 MOST_PIECES: Final = 9
 

@@ -90,11 +90,6 @@ def compose_titles(taxonomy: Taxonomy, category: npt.ArrayLike, seed: int) -> li
     ]
 
 
-def title_space_sizes(taxonomy: Taxonomy) -> Integers:
-    """How many different titles each category has before purposes are named [categories]."""
-    return np.array([np.prod(_TitleSpace(entry).radices) for entry in taxonomy.categories], dtype=np.int64)
-
-
 def _shuffle(items: Integers, radices: Integers, category: Integers, seed: int) -> Integers:
     """Each item's choices [items, parts]: its index, permuted within its category's space, in mixed radix.
 

@@ -1,4 +1,8 @@
-"""A handle on the truth, for the one policy that is meant to be unbeatable."""
+"""A handle on the truth of clicks, for policies that rank by it (``oracle``, ``foresight``).
+
+It tells how likely a click is once an item is looked at. Nobody who ranks by it is unbeatable: it is silent on the
+texts beside items, on what a page leaves behind (satisfaction, satiation), on carts and orders, and on what is shown.
+"""
 
 from simulator.batches import Floats, Ints
 from simulator.response import click_logits, response_constants

@@ -1,7 +1,7 @@
 """The world put together: what is, as opposed to what is observed.
 
-``World`` is the truth. The engine reads it to play users; policies never receive it (except one that is declared to
-know the truth, and serves as the ceiling).
+``World`` is the truth. The engine reads it to play users; policies never receive it (except those that are
+declared to know the truth, and serve as ceilings of clicks).
 """
 
 from dataclasses import dataclass, replace

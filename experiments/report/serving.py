@@ -103,6 +103,10 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
                 lambda found: (found["executed"] or {}).get("read_tokens_a_job"),
             )
         )
+        told = [_explanations(section["arms"][arm]) for arm in arms(results)]
+        table.append(
+            Row("Share of explanations, left out here, in all tokens read and written", "measured", tuple(told), ())
+        )
     table += [
         modelled("Age of tags at a visit, mean", age("mean")),
         modelled("Age of tags at a visit, median", age("p50")),
@@ -144,6 +148,11 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
             projected(f"Cards for {promise} on the busiest day", "gpus_for_slo", words.count),
         ]
     return table
+
+
+def _explanations(arm: Mapping[str, Any]) -> str:
+    """Share of explanations in what an arm's model read and wrote; unknown where a student thought."""
+    return share((arm["measured"]["executed"] or {}).get("explanation_share_left_out"))
 
 
 def setting(results: Mapping[str, Any]) -> str:
@@ -197,7 +206,15 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
             f"{duration(age['mean'] * _HOUR) if age else words.NOTHING} old, "
             f"{share(modelled['older_than_asked'])} older than asked for (modelled)."
         )
-    return [*lines, provenance(results)]
+    return [*lines, _left_out(results), provenance(results)]
+
+
+def _left_out(results: Mapping[str, Any]) -> str:
+    """What no figure of cards holds, with its share where that was counted."""
+    section = results["serving"]["arms"]
+    counted = [f"{arm} {_explanations(section[arm])}" for arm in arms(results) if section[arm]["measured"]["executed"]]
+    known = f"; of all tokens read and written they are {words.listing(counted)} (measured)" if counted else ""
+    return f"Seconds, loads and costs are of refreshes: writing explanations is in none of them{known}."
 
 
 def pareto(results: Mapping[str, Any]) -> Figure:

@@ -86,28 +86,6 @@ def crossing_probabilities(
     return upper, lower
 
 
-def constant_bound(looks: int, alpha: float, power: float = 0.0) -> float:
-    """The constant C of bounds C (k / K)^(power - 1/2) at K equally spaced looks (Wang and Tsiatis 1987).
-
-    ``power`` 1/2 gives Pocock's constant C_P(K, alpha), 0 that of O'Brien and Fleming, C_B(K, alpha) (Jennison and
-    Turnbull 2000, tables 2.1 and 2.3).
-
-    Raises:
-        ValueError: if ``looks`` or ``alpha`` is out of range.
-    """
-    if looks < 1:
-        raise ValueError(f"looks: {looks} (must be at least 1)")
-    if not 0.0 < alpha < 1.0:
-        raise ValueError(f"alpha: {alpha} (must lie between 0 and 1)")
-    share = np.arange(1, looks + 1) / looks
-    shape = share ** (power - 0.5)
-
-    def excess(constant: float) -> float:
-        return float(crossing_probabilities(share, constant * shape)[0].sum()) - alpha / 2.0
-
-    return float(brentq(excess, 0.1, 12.0, xtol=1e-12))
-
-
 def inflation(information: npt.ArrayLike, bounds: npt.ArrayLike, alpha: float, power: float) -> float:
     """How much more information at the last look the bounds need than a single look of the same power.
 

@@ -6,7 +6,7 @@ generation or of what a model is used for.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -80,12 +80,6 @@ class Tokenizer:
         if self._fast is not None:
             return list(self._fast.encode(text, add_special_tokens=False).ids)
         return list(self._tokenizer.encode(text, add_special_tokens=False))
-
-    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text."""
-        if self._fast is not None:
-            return [list(row.ids) for row in self._fast.encode_batch(list(texts), add_special_tokens=False)]
-        return [self.encode(text) for text in texts]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids; special tokens are left out."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from policies.language.asking import Prompt
 from policies.language.model import Language
@@ -38,6 +38,18 @@ class RecGPTV2Params(AgentParams):
     )
     expert_tags: Annotated[int, Field(ge=1, description="tags asked of each expert")] = 15
     compression: bool = Field(default=True, description="items of the history as one soft token each; false: titles")
+
+    @field_validator("reasoner")
+    @classmethod
+    def _explained_by_nobody(cls, reasoner: str, info: ValidationInfo) -> str:
+        """A text is written in a style that the model thought up with the tags; a student thinks of tags alone."""
+        explained = info.data.get("explained", 0)
+        if reasoner == "distilled" and explained:
+            raise ValueError(
+                f"{reasoner} writes no style, without which recgpt_v2 writes no texts (explained: {explained}); "
+                "set explained: 0"
+            )
+        return reasoner
 
 
 @register_policy("recgpt_v2")
@@ -145,7 +157,7 @@ class RecGPTV2(Agent):
         """See ``TagPolicy``: a text in the style chosen for the user, written with the job, of its day.
 
         Each user's text for an item is asked for, and counted, once a job; that two users with one style on one day
-        get one text is the generator's business. Thoughts without a style, as a student's, get no texts.
+        get one text is the generator's business. Thoughts without a style get no texts.
         """
         signals = self.signals(replace(requests, day=self.thought_on(requests)))
         out = np.full(items.shape, -1, np.int32)

@@ -12,7 +12,7 @@ import numpy as np
 
 from policies.recgpt.encoding import TextEncoder
 from policies.recgpt.wording import STOP, entity_question, listed
-from policies.training.lessons import Lesson, Teacher
+from policies.training.lessons import Lesson
 from policies.training.packing import Document, document, lesson_documents, sentence_document
 from policies.training.settings import CorpusParams
 from simulator.batches import ObservedCatalog
@@ -134,8 +134,3 @@ class ShortNames(dict[int, str]):
 
     def __getitem__(self, item: int) -> str:
         return self._catalog.category_names[self._catalog.category[item]]
-
-
-def course_of(teacher: Teacher, encoder: TextEncoder) -> Course:
-    """A course of a teacher."""
-    return Course(teacher, encoder, teacher.evidence.catalog)

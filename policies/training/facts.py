@@ -1,7 +1,10 @@
 """Facts: what a language model is ever told of things before it sees a shop's log, true or not.
 
-Facts are the taxonomy's, some never told and some told wrong, as in any text about the world. Nothing here reads a user
-or a log. Does not know in which words facts are told.
+Facts are the taxonomy's, some never told and some told wrong. The taxonomy is also what generated worlds are made of:
+its weights of weather, occasions and topics are those that ``simulator.world`` gives users' needs and by which
+``simulator.reader`` scores texts. So a told fact is a truth of every generated world, but for ``coverage`` and
+``error``: how well a model knows this shop's demand is set here, and not found out. Nothing here reads a user or a
+log. Does not know in which words facts are told.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,7 +42,7 @@ CALLED_FOR: Final = 0.3
 class KnowledgeParams(Parameters):
     """How much is known, and how well."""
 
-    coverage: Share = Field(default=0.8, description="share of true facts that are ever told")
+    coverage: Share = Field(default=0.8, description="share of the taxonomy's facts that are ever told")
     error: Share = Field(default=0.05, description="share of told facts whose thing is replaced by a wrong one")
     variety: Share = Field(default=0.5, description="share of a thing's other names that are ever used")
 
@@ -78,7 +81,7 @@ def facts(taxonomy: Taxonomy, params: KnowledgeParams, seed: int) -> tuple[Fact,
         for index, c in enumerate(categories)
     ]
     found: list[Fact] = []
-    for kind, subjects in _true_weights(taxonomy):
+    for kind, subjects in _taxonomy_weights(taxonomy):
         stream = Stream(seed, f"knowledge.{kind}")
         for place, (subject, weight) in enumerate(subjects):
             told, wrong, instead = (stream.uniform(place, number, draw) for draw in range(3))
@@ -116,10 +119,11 @@ def profile_of(gender: int, age_band: int, household: int) -> str:
     return profile_words(ObservedUsers(np.zeros(1, np.int64), *rows), 0)
 
 
-def _true_weights(taxonomy: Taxonomy) -> Iterator[tuple[Kind, list[tuple[str, Floats]]]]:
+def _taxonomy_weights(taxonomy: Taxonomy) -> Iterator[tuple[Kind, list[tuple[str, Floats]]]]:
     """By kind: each subject in words and how strongly it speaks for each category, float64 [categories]; 0 not at all.
 
-    What has no weight in the taxonomy counts 1, a season the less the more of them a thing has.
+    Weights of weather, occasions and topics are those of users' needs in generated worlds. What has no weight in the
+    taxonomy counts 1, a season the less the more of them a thing has.
     """
     entries = taxonomy.categories
 

@@ -2,8 +2,10 @@
 
 One lesson is a shopper on a morning: the profile and history that every call begins with, and the tasks that follow
 it (routes, planner, experts, arbiter, interest mining, style, explanation; RecGPT-V2 report, section on training the
-experts: 15 tags a persona from the next behaviours that match it, topped up). Answers come from logged behaviour
-alone: of the user, and of people like the user in the same city on the same days. No truth of any world is read.
+experts: 15 tags a persona from the next behaviours that match it, topped up). Tags and interests come from logged
+behaviour alone: of the user, and of people like the user in the same city on the same days. Explanations do not: which
+live signal speaks for an item is read off the taxonomy (``persuasion``), whose weights are those that users of
+generated worlds act on and that the world's reader scores texts by.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,6 @@ from policies.recgpt.wording import (
     HISTORY_EVENTS,
     ROUTES,
     STOP,
-    Entity,
     Signals,
     Text,
     arbiter_task,
@@ -354,9 +355,3 @@ def _best(score: Floats, most: int) -> Ints:
     """Categories by descending score, those without any left out."""
     order = np.argsort(-score, kind="stable")[:most]
     return order[score[order] > 0]
-
-
-def entities_of(lesson: Lesson) -> list[int]:
-    """Items that a lesson names, in order."""
-    texts = [lesson.prefix, *(task.prompt for task in (*lesson.tasks, *lesson.alone))]
-    return [part.item for text in texts for part in text if isinstance(part, Entity)]

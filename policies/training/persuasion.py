@@ -1,9 +1,9 @@
 """Explanations as training text: a style first, then a sentence in that style (RecGPT-V2 report, section 2.6).
 
 A style is tone, rhetoric, audience and moment in words ("warm, question, for parents, Halloween"). A sentence names a
-live signal only where the taxonomy says that it calls for the thing; else what the title says, or the season. Nothing
-is said of an item that neither its title nor its category tells. Knows no user beyond a declared profile, no log, and
-not how anybody reads the sentence.
+live signal only where the taxonomy says that it calls for the thing; else what the title says, or the season. Those
+weights are the ones by which ``simulator.reader`` scores texts, told here without error. Nothing is said of an item
+that neither its title nor its category tells. Knows no user beyond a declared profile, and no log.
 """
 
 import re

@@ -1,11 +1,11 @@
-"""What a run comes to: latencies, goodput, use of the accelerators, cost.
+"""What a run comes to: latencies, goodput, use of the accelerators; and what a promise and a price are.
 
 Latency and accelerator time are two things: a chain of short calls may be slow and cheap, a wide stage fast and dear.
 No figure here mixes them. A figure that rests on modelled step times comes with their error.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -198,25 +198,3 @@ def spread(values: Sequence[float] | Floats) -> Spread:
         return Spread(math.nan, math.nan, math.nan, math.nan, math.nan, 0)
     p50, p90, p95, p99 = (float(quantile) for quantile in np.quantile(there, (0.5, 0.9, 0.95, 0.99)))
     return Spread(float(there.mean()), p50, p90, p95, p99, len(there))
-
-
-def cost_per_1000_jobs(served: Served, prices: Mapping[str, Price]) -> tuple[float, str]:
-    """What the provisioned card hours cost for a thousand jobs, and in which currency.
-
-    Args:
-        served: the run.
-        prices: by name of accelerator.
-
-    Raises:
-        ServingError: a card has no price, or prices are in several currencies.
-    """
-    total, currencies = 0.0, set()
-    for pool in served.pools:
-        price = prices.get(pool.accelerator.name)
-        if price is None:
-            raise ServingError(f"prices: none for {pool.accelerator.name}; give one with its currency and date")
-        total += pool.provisioned_seconds / HOUR * price.per_hour
-        currencies.add(price.currency)
-    if len(currencies) > 1:
-        raise ServingError(f"prices: in {' and '.join(sorted(currencies))}; give all in one currency")
-    return 1000.0 * total / served.workload.jobs, currencies.pop()

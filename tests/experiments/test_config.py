@@ -246,3 +246,18 @@ def test_schema_describes_every_key() -> None:
         schema = model.model_json_schema()
         for name, definition in schema["$defs"].items():
             assert definition.get("description"), name
+
+
+def test_a_student_that_writes_no_style_is_not_asked_for_texts() -> None:
+    """V2 with a student and texts, the default number too, is refused; without texts, or with V1's template, not."""
+    student = {"reasoner": "distilled"}
+
+    def of(policy: str, **params: Any) -> dict[str, Any]:
+        return changed(EXPERIMENT, arms__treatment={"policy": policy, "share": 0.5, "params": student | params})
+
+    for number in ({}, {"explained": 2}):
+        ((where, why),) = refusals(ExperimentConfig, of("recgpt_v2", **number))
+        assert where == "arms.treatment.params.reasoner"
+        assert f"(explained: {number.get('explained', 6)}); set explained: 0" in why
+    for accepted in (of("recgpt_v2", explained=0), of("recgpt_v1"), of("recgpt_v2", reasoner="lm")):
+        ExperimentConfig.model_validate(accepted)

@@ -147,11 +147,12 @@ def test_parts_may_be_left_out(found: Callable[..., dict[str, Any]]) -> None:
 def test_tables_are_ascii_and_fit(
     found: Callable[..., dict[str, Any]], plainly_shown: Callable[[dict[str, Any]], list[str]]
 ) -> None:
-    """A terminal of 80 columns without Unicode must show every number whole, and a wide one too."""
+    """A terminal of 80 columns without Unicode shows every number whole and what is left out, and a wide one too."""
     price = "{h20: {per_hour: 2.5, currency: USD, at: 2026-01-01}}"
     for words in plainly_shown(found("--set", f"serving.price={price}")):
         assert "USD" in words
         assert "price of 2026-01-01" in words
+        assert "the explanations that V2's model writes are in no figure here." in words
 
 
 def test_what_is_known_of_an_error_is_said() -> None:

@@ -106,6 +106,23 @@ def test_every_row_says_how_it_is_known(clustered: Made) -> None:
     assert told["Refreshes done within 10 min"].known == "projected"
 
 
+def test_the_share_of_explanations_is_told_where_it_was_counted(clustered: Made) -> None:
+    """Table and terminal must tell it of arms whose model served, and always that explanations are left out."""
+    row = "Share of explanations, left out here, in all tokens read and written"
+    unknown = clustered()
+    assert row not in {each.what for each in serving.rows(unknown)}
+    assert "writing explanations is in none of them." in " ".join(serving.sentences(unknown))
+    given = clustered()
+    given["serving"]["arms"]["v2"]["measured"]["executed"] = {
+        "jobs": 3,
+        "read_tokens_a_job": 90.0,
+        "explanation_share_left_out": 0.4375,
+    }
+    assert {each.what: each.values for each in serving.rows(given)}[row] == (words.NOTHING, "43.8%")
+    assert "of all tokens read and written they are v2 43.8% (measured)." in " ".join(serving.sentences(given))
+    assert "are in none of these figures" in page(given)
+
+
 def test_ranges_are_told_where_the_error_is_known(clustered: Made) -> None:
     """Without an error of the step times no range may be shown, and with one each projected row has it."""
     assert not any(row.ranges for row in serving.rows(clustered()))

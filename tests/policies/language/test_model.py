@@ -40,10 +40,9 @@ def test_a_loaded_model_is_ready_to_be_asked(tiny_language: Language, tiny_folde
 
 @given(st.text(alphabet="abc ,;/.\n'-ABC1239é水"))
 def test_text_survives_its_tokens(tiny_language: Language, text: str) -> None:
-    """Decoding what was encoded must give the text back, and encoding many must be encoding each."""
+    """Decoding what was encoded must give the text back."""
     ids = tiny_language.tokenizer.encode(text)
     assert tiny_language.tokenizer.decode(ids) == text
-    assert tiny_language.tokenizer.encode_many([text, "rain"]) == [ids, tiny_language.tokenizer.encode("rain")]
     assert all(0 <= token < len(tiny_language.tokenizer) for token in ids)
 
 

@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
     [
         ("recgpt_v1", {"routes": ["habits", "weather"], "route_tags": 3}),
         ("recgpt_v2", {"experts": 2, "expert_tags": 4}),
-        ("recgpt_v2", {"experts": 1, "expert_tags": 4, "reasoner": "distilled", "distill_users": 12}),
+        ("recgpt_v2", {"experts": 1, "expert_tags": 4, "explained": 0, "reasoner": "distilled", "distill_users": 12}),
     ],
 )
 def test_a_twin_takes_over(

@@ -6,7 +6,7 @@ import pytest
 from policies.recgpt.encoding import TextEncoder
 from policies.recgpt.wording import ROUTES, Entity
 from policies.training.corpus import ShortNames
-from policies.training.lessons import EXPERT_TAGS, ROUTE_TAGS, Lesson, Teacher, entities_of, themes_of
+from policies.training.lessons import EXPERT_TAGS, ROUTE_TAGS, Lesson, Teacher, themes_of
 from simulator.batches import DAY_SECONDS
 
 
@@ -71,7 +71,12 @@ def test_histories_end_before_the_morning(teacher: Teacher) -> None:
 
 def test_entities_are_items(lessons: list[Lesson], teacher: Teacher) -> None:
     """Items named in lessons exist."""
-    assert all(0 <= item < teacher.evidence.catalog.items for lesson in lessons for item in entities_of(lesson))
+    prompts = [
+        text for lesson in lessons for text in (lesson.prefix, *(t.prompt for t in (*lesson.tasks, *lesson.alone)))
+    ]
+    items = {part.item for text in prompts for part in text if isinstance(part, Entity)}
+    assert items
+    assert items <= set(range(teacher.evidence.catalog.items))
 
 
 def test_short_names_stand_for_titles(teacher: Teacher, lessons: list[Lesson]) -> None:
