@@ -74,9 +74,7 @@ def test_results_have_the_shape_of_a_run(table: Path, finished: SimpleNamespace)
     for block in ("horizon", "world", "analysis"):
         assert finished.results[block].keys() == results[block].keys()
     assert finished.results["comparisons"][0].keys() == results["comparisons"][0].keys()
-    assert (
-        finished.results["sequential"][0]["looks"][0].keys() - {"truth"} == results["sequential"][0]["looks"][0].keys()
-    )
+    assert finished.results["sequential"][0]["looks"][0].keys() == results["sequential"][0]["looks"][0].keys()
     assert json.loads(json.dumps(results, allow_nan=False)) == results
 
 
@@ -161,6 +159,18 @@ def test_the_report_of_a_table_is_whole(table: Path) -> None:
     assert "4,000 units of a table" in html
     assert " items, " not in html
     assert "Decision: ship." in html
+
+
+@pytest.mark.parametrize("planned_days", [None, 20])
+def test_the_report_of_a_table_shows_its_looks(table: Path, planned_days: int | None) -> None:
+    """A table read at several looks, ended or not, has a page with each look, and no truth beside it."""
+    results = analysed(
+        table, date="day", planned_days=planned_days, sequential={"looks": 4}, guardrails={"ctr": 0.02}, primary="spend"
+    )
+    html = render_report(results, MANIFEST)
+    assert "Look by look" in html
+    assert "Read at" in html
+    assert "The truth is that of the days until the look" not in html
 
 
 def test_segments_of_a_table_are_its_columns(table: Path, tmp_path: Path) -> None:
