@@ -75,6 +75,7 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
         readings=_readings(totals, plan, days),
         capped=capped_units,
         clusters=plan.cluster is not None,
+        units="units" if plan.cluster is None else "clusters",
     )
     found = answer(question) | _segments(units, plan, control, treatments, metrics)
     _without_truth(found)

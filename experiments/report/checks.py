@@ -113,15 +113,21 @@ def _windows(results: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _power(results: Mapping[str, Any]) -> Iterator[Check]:
+    """What could have been noticed, which raises an alarm only where nothing was found."""
     primary, units = results["analysis"]["primary"], designs.randomised(results)
     for row in results.get("power") or []:
         if row["metric"] != primary:
             continue
-        name, target = words.title(results, primary), words.percent(row["target_lift"])
+        title, target = words.title(results, primary), words.percent(row["target_lift"])
         if not words.known(row["power"]):
-            yield Check("Power", f"What {name} could have noticed is unknown ({row['treatment']}).", None)
+            yield Check("Power", f"What {title} could have noticed is unknown ({row['treatment']}).", None)
             continue
         reached = row["power"] >= row["wanted"]
+        found = not reached and any(
+            words.decide(results, each) in ("better", "worse")
+            for each in words.rows_of(results, row["treatment"])
+            if each["metric"] == primary
+        )
         needed = (
             f" {words.count(row['users_needed'])} {units} would have been needed, {words.count(row['users'])} were "
             "there."
@@ -134,11 +140,13 @@ def _power(results: Mapping[str, Any]) -> Iterator[Check]:
             if words.known(row["smallest_lift"])
             else ""
         )
+        missed = " A difference was found, so a low chance to find one is no reason to doubt it." if found else ""
         sentence = (
-            f"A lift of {target} of {name} had a chance of {words.percent(row['power'], sign=False)} to be noticed "
-            f"({row['treatment']}; {words.percent(row['wanted'], sign=False)} was wanted).{smallest}{needed}"
+            f"A lift of {target} of {title} had a chance of {words.percent(row['power'], sign=False)} to be noticed "
+            f"({row['treatment']}; {words.percent(row['wanted'], sign=False)} was wanted).{smallest}{needed}{missed}"
         )
-        yield Check("Power reached" if reached else "Power not reached", sentence, not reached)
+        name = "Power reached" if reached else "Power" if found else "Power not reached"
+        yield Check(name, sentence, None if found else not reached)
 
 
 def _coverage(results: Mapping[str, Any]) -> Iterator[Check]:

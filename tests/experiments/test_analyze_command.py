@@ -39,7 +39,7 @@ def test_the_sleep_data_from_file_to_report(files: tuple[Path, Path], tmp_path: 
     assert row["ci"] == pytest.approx((-0.2054832, 3.3654832), abs=1e-7)
     assert results["name"] == "sleep"
     assert "20 units of a table" in result.output
-    assert "Decision: keep running." in result.output
+    assert "Decision: test again." in result.output
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
 
 
