@@ -176,7 +176,7 @@ def _lift(row: Mapping[str, Any], unit: str, glue: str) -> str:
     if words.known(row["lift"]):
         return f"{words.percent(row['lift'])}{glue}[{words.interval(row['lift_ci'])}]"
     if words.known(row["effect"]):
-        return f"{words.signed(row['effect'], unit)}{glue}[{words.interval(row['ci'], unit)}]"
+        return f"{words.signed(row['effect'], unit)} (difference){glue}[{words.interval(row['ci'], unit)}]"
     return str(row["method"] or "no estimate")
 
 
@@ -184,5 +184,4 @@ def _truth(row: Mapping[str, Any], unit: str) -> str:
     truth = row.get("truth")
     if not truth:
         return words.NOTHING
-    value = words.percent(truth["lift"]) if words.known(truth.get("lift")) else words.signed(truth.get("effect"), unit)
-    return value + {True: " ✓", False: " ✗"}.get(truth.get("covered"), "")
+    return words.truth_beside(row, unit) + {True: " ✓", False: " ✗"}.get(truth.get("covered"), "")

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from experiments.plan import Plan
-from experiments.report import render_report
+from experiments.report import render_report, words
 from experiments.table_analysis import table_results
 from experiments.unit_table import read_units
 
@@ -171,6 +171,15 @@ def test_the_report_of_a_table_shows_its_looks(table: Path, planned_days: int | 
     assert "Look by look" in html
     assert "Read at" in html
     assert "The truth is that of the days until the look" not in html
+
+
+def test_a_table_says_until_when_it_goes(table: Path) -> None:
+    """The last day of the data stands beside the planned days while some of these are left."""
+    assert words.setting(analysed(table, date="day", planned_days=20)) == (
+        "1 Jan 2026 to 20 Jan 2026, 4,000 units of a table, with data until 10 Jan 2026 (10 of 20 planned days)"
+    )
+    assert words.setting(analysed(table, date="day")) == "1 Jan 2026 to 10 Jan 2026, 4,000 units of a table"
+    assert words.setting(analysed(table)) == "4,000 units of a table"
 
 
 def test_segments_of_a_table_are_its_columns(table: Path, tmp_path: Path) -> None:
