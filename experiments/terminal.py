@@ -14,7 +14,18 @@ from rich.table import Table
 from experiments.console import line as _line
 from experiments.console import table as _table
 from experiments.console import text as _text
-from experiments.report import daily, designs, few_units, open_loop, retention, segments, serving, thinking, words
+from experiments.report import (
+    checks,
+    daily,
+    designs,
+    few_units,
+    open_loop,
+    retention,
+    segments,
+    serving,
+    thinking,
+    words,
+)
 
 _WIDE: Final = 110
 _LONGEST_NAME: Final = 22
@@ -40,6 +51,9 @@ def print_verdict(console: Console, results: Mapping[str, Any]) -> None:
         _line(console, few, "bold red")
     for sentence in designs.sentences(results):
         _line(console, sentence)
+    if results["world"]["kind"] == "table":
+        for check in checks.outcomes_missing(results):
+            _line(console, check.sentence)
     for verdict in words.verdicts(results):
         console.print()
         console.print(_metrics(console, results, verdict.treatment))
@@ -148,7 +162,9 @@ def _metrics(console: Console, results: Mapping[str, Any], treatment: str) -> Ta
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("lift [interval]" if wide else "lift\n[interval]", justify="right")
     table.add_column("p adj.", justify="right", no_wrap=True)
-    table.add_column("truth", justify="right", no_wrap=True)
+    has_truth = any(row.get("truth") for row in rows)
+    if has_truth:
+        table.add_column("truth", justify="right", no_wrap=True)
     table.add_column("verdict", max_width=None if wide else 11)
     for row in rows:
         unit = words.unit(results, row["metric"])
@@ -166,7 +182,7 @@ def _metrics(console: Console, results: Mapping[str, Any], treatment: str) -> Ta
                 console,
                 words.p_value(row["p_adjusted"] if words.known(row["p_adjusted"]) else row["p_value"]),
             ),
-            _text(console, _truth(row, unit)),
+            *([_text(console, _truth(row, unit))] if has_truth else []),
             _text(console, word, _STYLES.get(word, "dim")),
         )
     return table

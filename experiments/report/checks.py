@@ -45,7 +45,7 @@ def checks(results: Mapping[str, Any]) -> list[Check]:
         found.append(Check("What was randomised", " ".join(design), None))
     found += _balance(results)
     found += _missing(results)
-    found += _windows(results)
+    found += outcomes_missing(results)
     found += _power(results)
     found += _coverage(results)
     return found
@@ -97,7 +97,9 @@ def _missing(results: Mapping[str, Any]) -> Iterator[Check]:
         yield Check("Missing values", f"Empty in the column {row['column']}: {shares}.", None)
 
 
-def _windows(results: Mapping[str, Any]) -> Iterator[Check]:
+def outcomes_missing(results: Mapping[str, Any]) -> Iterator[Check]:
+    """Of every metric that does not rest on all units, on how many it does and why."""
+    table = results["world"]["kind"] == "table"
     exposed = {arm: each["users"] for arm, each in results["arms"].items()}
     if results.get("clusters"):
         return  # comparisons count clusters, and every cluster has users who were watched
@@ -105,9 +107,11 @@ def _windows(results: Mapping[str, Any]) -> Iterator[Check]:
         users = row.get("users") or {}
         seen, all_of = sum(users.values()), sum(exposed[arm] for arm in users)
         if users and seen < all_of:
+            who = f"{row['treatment']} and {row['control']} together" if table else row["treatment"]
+            why = "units: those with a value" if table else "exposed users: those who were watched long enough"
             sentence = (
-                f"{words.title(results, row['metric'])} ({row['treatment']}) rests on {words.count(seen)} of "
-                f"{words.count(all_of)} exposed users: those who were watched long enough."
+                f"{words.title(results, row['metric'])} ({who}) rests on {words.count(seen)} of "
+                f"{words.count(all_of)} {why}."
             )
             yield Check("Missing outcomes", sentence, None)
 

@@ -344,7 +344,11 @@ def _primary_sentences(results: Mapping[str, Any], row: Comparison | None, word:
         f"{size} ({level(results['analysis']['alpha'])} interval {ends.replace(NOTHING, 'unknown')}, {p_phrase(row)})."
     )
     if truth is None or not known(truth.get("effect")):
-        return [measured, "The true effect of this run is not known."]
+        return (
+            [measured]
+            if results["world"]["kind"] == "table"
+            else [measured, "The true effect of this run is not known."]
+        )
     return [measured, _truth_sentence(truth, relative, unit_of, row["effect"], word)]
 
 
