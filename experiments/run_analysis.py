@@ -30,6 +30,7 @@ class Unit(ABC):
         metrics: the scorecard as readers are told of it, and as the truth is formed: the same values as ``tested``.
         settings: of the analysis, without what this unit cannot tell.
         clusters: whether units are clusters of users, which are few.
+        word: what units are called, in the plural.
         exposed: users who came, by arm.
         under_arm: days or blocks of everybody under each arm, or None where nobody knows.
     """
@@ -40,6 +41,7 @@ class Unit(ABC):
     metrics: Sequence[Metric]
     settings: Analysis
     clusters: bool
+    word: str
     exposed: Mapping[str, int]
     under_arm: Mapping[str, pl.DataFrame] | None
 
@@ -112,6 +114,7 @@ def analyse(unit: Unit) -> dict[str, Any]:
             readings=unit.readings(),
             capped=unit.capped(),
             clusters=unit.clusters,
+            units=unit.word,
         )
     )
     for row in found["comparisons"]:

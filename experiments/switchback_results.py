@@ -61,6 +61,7 @@ class Blocks(Unit):
     """
 
     clusters = True
+    word = "blocks"
 
     def __init__(self, config: ExperimentConfig, switched: Switched, end: Mapping[str, Any]) -> None:
         self.config, self._switched, self._end = config, switched, end

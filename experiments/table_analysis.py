@@ -75,10 +75,10 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
         readings=_readings(totals, plan, days),
         capped=capped_units,
         clusters=plan.cluster is not None,
+        units="units" if plan.cluster is None else "clusters",
     )
     found = answer(question) | _segments(units, plan, control, treatments, metrics)
-    for row in (*found["comparisons"], *found["quantiles"], *found["guardrails"], *found["segments"]):
-        row["truth"] = None
+    _without_truth(found)
     return {
         **_opening(units, plan, name, config_hash, (first, days)),
         "analysis": {
@@ -114,6 +114,14 @@ def table_results(units: pl.DataFrame, plan: Plan, name: str, config_hash: str) 
             "warmup_thinking": None,
         },
     }
+
+
+def _without_truth(found: Mapping[str, Any]) -> None:
+    """Say of every estimate that its truth is not known, as a run without ``oracle`` does."""
+    looks = [look for path in found["sequential"] for look in path["looks"]]
+    cuts = [row["capped"] for row in found["comparisons"] if row["capped"]]
+    for row in (*found["comparisons"], *found["quantiles"], *found["guardrails"], *found["segments"], *looks, *cuts):
+        row["truth"] = None
 
 
 def _opening(

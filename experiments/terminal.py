@@ -14,7 +14,18 @@ from rich.table import Table
 from experiments.console import line as _line
 from experiments.console import table as _table
 from experiments.console import text as _text
-from experiments.report import daily, designs, few_units, open_loop, retention, segments, serving, thinking, words
+from experiments.report import (
+    checks,
+    daily,
+    designs,
+    few_units,
+    open_loop,
+    retention,
+    segments,
+    serving,
+    thinking,
+    words,
+)
 
 _WIDE: Final = 110
 _LONGEST_NAME: Final = 22
@@ -40,6 +51,9 @@ def print_verdict(console: Console, results: Mapping[str, Any]) -> None:
         _line(console, few, "bold red")
     for sentence in designs.sentences(results):
         _line(console, sentence)
+    if results["world"]["kind"] == "table":
+        for check in checks.outcomes_missing(results):
+            _line(console, check.sentence)
     for verdict in words.verdicts(results):
         console.print()
         console.print(_metrics(console, results, verdict.treatment))
@@ -151,7 +165,9 @@ def _metrics(console: Console, results: Mapping[str, Any], treatment: str) -> Ta
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("lift [interval]" if wide else "lift\n[interval]", justify="right")
     table.add_column("p adj.", justify="right", no_wrap=True)
-    table.add_column("truth", justify="right", no_wrap=True)
+    has_truth = any(row.get("truth") for row in rows)
+    if has_truth:
+        table.add_column("truth", justify="right", no_wrap=True)
     table.add_column("verdict", max_width=None if wide else 11)
     for row in rows:
         unit = words.unit(results, row["metric"])
@@ -169,7 +185,7 @@ def _metrics(console: Console, results: Mapping[str, Any], treatment: str) -> Ta
                 console,
                 words.p_value(row["p_adjusted"] if words.known(row["p_adjusted"]) else row["p_value"]),
             ),
-            _text(console, _truth(row, unit)),
+            *([_text(console, _truth(row, unit))] if has_truth else []),
             _text(console, word, _STYLES.get(word, "dim")),
         )
     return table
@@ -179,7 +195,7 @@ def _lift(row: Mapping[str, Any], unit: str, glue: str) -> str:
     if words.known(row["lift"]):
         return f"{words.percent(row['lift'])}{glue}[{words.interval(row['lift_ci'])}]"
     if words.known(row["effect"]):
-        return f"{words.signed(row['effect'], unit)}{glue}[{words.interval(row['ci'], unit)}]"
+        return f"{words.signed(row['effect'], unit)} (difference){glue}[{words.interval(row['ci'], unit)}]"
     return str(row["method"] or "no estimate")
 
 
@@ -187,5 +203,4 @@ def _truth(row: Mapping[str, Any], unit: str) -> str:
     truth = row.get("truth")
     if not truth:
         return words.NOTHING
-    value = words.percent(truth["lift"]) if words.known(truth.get("lift")) else words.signed(truth.get("effect"), unit)
-    return value + {True: " ✓", False: " ✗"}.get(truth.get("covered"), "")
+    return words.truth_beside(row, unit) + {True: " ✓", False: " ✗"}.get(truth.get("covered"), "")

@@ -22,6 +22,8 @@ _YES: Final = ("true", "t", "yes", "1")
 _NO: Final = ("false", "f", "no", "0")
 _MOST_VARIANTS: Final = 50
 _PEEKED: Final = 1000
+_WIDE_GAP: Final = 14
+"""Days without a unit from which on a gap that takes up half of the span is taken for a date mistyped."""
 
 
 def read_units(path: Path, plan: Plan) -> pl.DataFrame:
@@ -50,9 +52,7 @@ def read_units(path: Path, plan: Plan) -> pl.DataFrame:
         table = _read(path, plan)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(
-            f"{path}: cannot be read as a table ({reason}); save it as CSV with a header, or Parquet"
-        ) from error
+        raise UserError(f"{path}: cannot be read as a table ({_told(path, reason)}") from error
     if table.height == 0:
         raise UserError(f"{path}: holds no rows; give a table with one row a unit")
     numbers = [_number(table, column, plan) for column in plan.columns]
@@ -68,6 +68,8 @@ def read_units(path: Path, plan: Plan) -> pl.DataFrame:
         taken.add(series.name)
     units = pl.DataFrame([*words, *days, *labels, *numbers])
     _check_units(units, plan)
+    if plan.date:
+        _check_days(units, plan)
     return units
 
 
@@ -94,6 +96,29 @@ def _read(path: Path, plan: Plan) -> pl.DataFrame:
     except pl.exceptions.ComputeError:
         # Some value further down is no number: read words, so that it can be named.
         return pl.read_csv(path, columns=wanted, infer_schema=False)
+
+
+def _told(path: Path, reason: str) -> str:
+    """Why a file is no table, with the line where that is known, and what to do about it."""
+    if path.suffix.lower() not in _PARQUET:
+        with path.open("rb") as file:
+            header = file.readline().count(b",")
+            for number, line in enumerate(file, start=2):
+                try:
+                    text = line.decode("utf-8")
+                except UnicodeDecodeError:
+                    return f"line {number} is not UTF-8); save it in that encoding, or as Parquet"
+                if "found more fields" in reason and text.count(",") > header and '"' not in text:
+                    return (
+                        f"line {number} has {text.count(',') + 1} fields, the header {header + 1}); mend the line, or "
+                        "quote values that hold a comma"
+                    )
+    return f"{reason}); save it as CSV with a header, or Parquet"
+
+
+def _row(found: pl.Series) -> str:
+    """Where the first of the rows is that a mask points at, counted from the first below the header."""
+    return f"row {int(found.arg_max() or 0) + 1:,}"
 
 
 def _check_known(column: str, known: Sequence[str]) -> None:
@@ -136,10 +161,11 @@ def _parsed(series: pl.Series) -> pl.Series:
     ).to_series()
     if answers.null_count() == text.null_count():
         return answers.rename(series.name)
-    strange = text.filter(
-        (numbers if numbers.null_count() < answers.null_count() else answers).is_null() & text.is_not_null()
+    strange = (numbers if numbers.null_count() < answers.null_count() else answers).is_null() & text.is_not_null()
+    raise UserError(
+        f"{series.name}: {shown(text.filter(strange)[0])} in {_row(strange)} is not a number; give numbers, or true "
+        "and false throughout"
     )
-    raise UserError(f"{series.name}: {shown(strange[0])} is not a number; give numbers, or true and false throughout")
 
 
 def _label(table: pl.DataFrame, column: str, plan: Plan) -> pl.Series:
@@ -149,10 +175,12 @@ def _label(table: pl.DataFrame, column: str, plan: Plan) -> pl.Series:
         raise UserError(f"{column}: holds {series.dtype}, not words; give one word or number a row")
     words = series.cast(pl.String)
     if column in (plan.unit, plan.variant, plan.cluster):
-        empty = words.null_count() + int((words == "").sum())
+        bare = words.is_null() | (words == "").fill_null(False)
+        empty = int(bare.sum())
         if empty:
             raise UserError(
-                f"{column}: empty in {empty:,} of {len(words):,} rows; every unit needs one, so take them out"
+                f"{column}: empty in {empty:,} of {len(words):,} rows, first in {_row(bare)}; every unit needs one, so "
+                "take them out"
             )
     return words
 
@@ -166,10 +194,45 @@ def _day(table: pl.DataFrame, column: str) -> pl.Series:
         days = series.cast(pl.Date)
     else:
         raise UserError(f"{column}: holds {series.dtype}, not dates; write year, month and day, as in 2015-10-05")
-    wrong = series.filter(days.is_null())
-    if len(wrong):
-        raise UserError(f"{column}: {shown(wrong[0])} is not a date; write year, month and day, as in 2015-10-05")
+    bare = series.is_null() if series.dtype != pl.String else series.is_null() | (series == "").fill_null(False)
+    if bare.any():
+        raise UserError(
+            f"{column}: empty in {int(bare.sum()):,} of {len(series):,} rows, first in {_row(bare)}; every unit needs "
+            "a day of exposure, so fill them or take them out"
+        )
+    wrong = days.is_null()
+    if wrong.any():
+        raise UserError(
+            f"{column}: {shown(series.filter(wrong)[0])} in {_row(wrong)} is not a date; write year, month and day, as "
+            "in 2015-10-05"
+        )
     return days
+
+
+def _check_days(units: pl.DataFrame, plan: Plan) -> None:
+    """Refuse dates beyond the plan, and without a planned length those that stand far from all others."""
+    days = units[DAY]
+    seen = days.unique().sort()
+    first, last = seen[0], seen[-1]
+    span = (last - first).days + 1
+    if plan.planned_days is not None:
+        if span > plan.planned_days:
+            late = (days - first).dt.total_days() >= plan.planned_days
+            raise UserError(
+                f"planned_days: {plan.planned_days} (days go from {first} to {last}, which are {span:,}; {last} is in "
+                f"{_row(days == last)}); plan {span:,}, or take out the {int(late.sum()):,} rows beyond the plan"
+            )
+        return
+    gaps = seen.diff().dt.total_days().fill_null(1) - 1
+    widest = int(gaps.max() or 0)  # type: ignore[arg-type]
+    if widest < _WIDE_GAP or 2 * widest < span:
+        return
+    after = seen[int(gaps.arg_max() or 0)]
+    lonely = first if int((days < after).sum()) <= int((days >= after).sum()) else last
+    raise UserError(
+        f"{plan.date}: {lonely} in {_row(days == lonely)} stands apart, with {widest:,} of {span:,} days without a "
+        f"unit; mend it, or set planned_days: {span} if that is so"
+    )
 
 
 def _check_units(units: pl.DataFrame, plan: Plan) -> None:
@@ -183,9 +246,11 @@ def _check_units(units: pl.DataFrame, plan: Plan) -> None:
         raise UserError(f"{plan.variant}: only {shown(names[0])}; a comparison needs two arms")
     few = arms.filter(pl.col("count") < 2)
     if few.height:
-        raise UserError(
-            f"{plan.variant}: {shown(few[ARM][0])} has 1 unit; every arm needs at least 2, so take it out or wait"
-        )
+        name = few[ARM][0]
+        others = {other.casefold(): other for other in names if other not in few[ARM]}
+        near = difflib.get_close_matches(name.casefold().strip(), list(others), 1)
+        remedy = f"did you mean {others[near[0]]}?" if near else "every arm needs at least 2, so take it out or wait"
+        raise UserError(f"{plan.variant}: {shown(name)} has 1 unit, in {_row(units[ARM] == name)}; {remedy}")
     _check_named("control", [plan.control] if plan.control else [], names)
     if plan.shares is not None:
         _check_named("shares", plan.shares, names)
@@ -194,8 +259,23 @@ def _check_units(units: pl.DataFrame, plan: Plan) -> None:
             raise UserError(f"shares: none for {shown(left_out[0])}; give one for every arm ({', '.join(names)})")
     repeated = units.height - units[UNIT].n_unique()
     if repeated:
+        again = units[UNIT].is_duplicated() & ~units[UNIT].is_first_distinct()
+        crossed = (
+            units.filter(units[UNIT].is_duplicated())
+            .group_by(UNIT, maintain_order=True)
+            .agg(pl.col(ARM).unique(maintain_order=True))
+            .filter(pl.col(ARM).list.len() > 1)
+        )
+        if crossed.height:
+            unit, its = crossed.row(0)
+            raise UserError(
+                f"{plan.unit}: {crossed.height:,} of {units[UNIT].n_unique():,} units are in several arms, the "
+                f"first is {shown(unit)} in {' and '.join(shown(arm) for arm in its)}; a unit meets one arm, so "
+                "take them out and ask how they came into both"
+            )
         raise UserError(
-            f"{plan.unit}: {repeated:,} of {units.height:,} rows repeat a unit; give one row a unit, summed over days"
+            f"{plan.unit}: {repeated:,} of {units.height:,} rows repeat a unit, first in {_row(again)}; give one row a "
+            "unit, summed over days"
         )
     for metric in plan.metrics:
         of = metric.metric

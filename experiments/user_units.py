@@ -46,6 +46,7 @@ class Users(Unit):
     """
 
     clusters = False
+    word = "users"
 
     def __init__(
         self,
@@ -160,6 +161,7 @@ class Cities(Users):
     """Cities, of which each meets one arm as a whole; tests are over cities, values and truths over users."""
 
     clusters = True
+    word = "cities"
 
     def _gather(self) -> None:
         """Say what tests are over: the users of a city together."""
@@ -189,7 +191,7 @@ class Cities(Users):
             "clusters": cluster_block(
                 self.users,
                 CITY,
-                "cities",
+                self.word,
                 "users",
                 found["comparisons"],
                 self.metrics,

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from experiments.analysis_config import AnalysisSettings
-from metrics.decision import Evidence, decide
+from metrics.decision import Correction, Evidence, decide
 from metrics.definitions import Metric
 from metrics.effects import Comparison, compare
 from metrics.estimates import Estimate, arm_aggregates, columns_of, estimate
@@ -72,6 +72,7 @@ class Question:
         readings: the looks at the primary metric, in order; the last is the data at hand.
         capped: the same units with heavy tails cut, or None.
         clusters: whether the units are clusters, which are few: what could be noticed then counts with Student's t.
+        units: what the units are called, in the plural.
     """
 
     totals: pl.DataFrame
@@ -84,6 +85,7 @@ class Question:
     readings: Sequence[Reading]
     capped: Capped | None = None
     clusters: bool = False
+    units: str = "users"
 
 
 def answer(question: Question) -> dict[str, Any]:
@@ -211,6 +213,21 @@ def _noticed(comparison: Comparison, settings: AnalysisSettings, growth: float, 
     }
 
 
+def _guarding(question: Question, comparison: Comparison, rail: Guardrail, higher_is_better: bool) -> int | None:
+    """Units of both arms together that would rule out a loss beyond the margin where nothing is lost.
+
+    ``None`` where that is unknown, or where so many were there: then more are needed, and nobody can say how many.
+    """
+    if not comparison.log_error:
+        return None
+    settings, users = question.settings, comparison.users_control + comparison.users_treatment
+    degrees = float(users - 2) if question.clusters else None
+    allowed = math.log1p(-rail.margin if higher_is_better else rail.margin)
+    smallest = smallest_effect(comparison.log_error, settings.alpha, settings.power.power, degrees)
+    needed = math.ceil(users * (smallest / allowed) ** 2)
+    return needed if needed > users else None
+
+
 def _capped_beside(question: Question) -> dict[tuple[str, str], dict[str, Any]]:
     """The capped comparisons, by metric and treatment; outside of the family, since they do not decide."""
     capped, settings = question.capped, question.settings
@@ -271,16 +288,25 @@ def _decision(
     settings = question.settings
     mine = {each.metric: each for each in comparisons if each.treatment == treatment}
     primary = mine[question.primary]
-    (power,) = (row["power"] for row in noticed if (row["metric"], row["treatment"]) == (question.primary, treatment))
+    (could,) = (row for row in noticed if (row["metric"], row["treatment"]) == (question.primary, treatment))
+    my_rails = [rail for rail in rails if rail.treatment == treatment]
     evidence = Evidence(
         metric=by_name[question.primary].title,
         trusted=question.trusted,
         direction=_direction(primary, by_name[question.primary], settings.alpha, path.direction),
         ended=question.readings[-1].time >= 1.0,
         target=settings.power.lift,
-        power=power,
+        looks=len(question.readings),
+        correction=_correction(primary, comparisons, settings.alpha),
+        power=could["power"],
         wanted=settings.power.power,
-        guardrails=[rail for rail in rails if rail.treatment == treatment],
+        needed=could["users_needed"],
+        guarding={
+            rail.metric: _guarding(question, mine[rail.metric], rail, by_name[rail.metric].higher_is_better)
+            for rail in my_rails
+        },
+        units=question.units,
+        guardrails=my_rails,
         worse=[
             by_name[name].title
             for name, each in mine.items()
@@ -289,6 +315,16 @@ def _decision(
     )
     found = decide(evidence, {name: metric.title for name, metric in by_name.items()})
     return {"treatment": treatment, "decision": found.word, "reason": found.reason}
+
+
+def _correction(primary: Comparison, comparisons: Sequence[Comparison], alpha: float) -> Correction | None:
+    """What became of the primary metric's p-value among those of its family."""
+    by_itself = primary.p_value if primary.p_sequential is None else primary.p_sequential
+    if by_itself is None or primary.p_adjusted is None:
+        return None
+    guarding = primary.role == "guardrail"
+    family = [each for each in comparisons if (each.role == "guardrail") == guarding and each.p_adjusted is not None]
+    return Correction(by_itself, primary.p_adjusted, len(family), alpha)
 
 
 def _direction(comparison: Comparison, metric: Metric, alpha: float, stopped: int = 0) -> int | None:

@@ -33,7 +33,8 @@ class Estimate:
         effect: treatment minus control, adjusted by CUPED where ``method`` says so, and then not exactly the
             difference of the two plain values; ``None`` if it cannot be tested.
         ci: its confidence interval.
-        lift: adjusted treatment value over adjusted control value, minus 1; ``None`` unless both are above 0.
+        lift: adjusted treatment value over adjusted control value, minus 1; ``None`` where an arm is at or near 0, or
+            below: a ratio has no interval worth showing there, and the difference has.
         lift_ci: the interval of the lift, built on the log scale.
         p_value: of the two-sided test of no effect.
         method: how it was computed, or why it was not.
@@ -41,7 +42,7 @@ class Estimate:
         users_control: users analysed in the control arm.
         users_treatment: users analysed in the treatment arm.
         std_error: standard error of the effect; ``None`` if it cannot be tested.
-        log_error: standard error of the logarithm of treatment over control; ``None`` unless both are above 0.
+        log_error: standard error of the logarithm of treatment over control; ``None`` where there is no lift.
     """
 
     control_value: float | None
@@ -156,7 +157,7 @@ def estimate(metric: Metric, control: Aggregates, treatment: Aggregates, alpha: 
     if result is None:
         return _untested(arms, values, "not tested: the error is too large beside the value")
 
-    has_lift = result.control > 0.0 and result.treatment > 0.0
+    has_lift = min(control_value, treatment_value) > 0.0 and all(_apart_from_zero(arm) for arm in moments)
     return Estimate(
         control_value=control_value,
         treatment_value=treatment_value,
@@ -227,6 +228,15 @@ def _proportions(
 
 def _squared_error(moments: tuple[Moments, Moments]) -> float:
     return sum(arm.variance / arm.count for arm in moments)
+
+
+def _apart_from_zero(arm: Moments) -> bool:
+    """Whether an arm's value lies so far above 0 that it can be divided by, and its logarithm taken.
+
+    Where its own standard error is as large as the value, a 95% interval on the log scale goes to seven times the ratio
+    and a seventh of it at least, and Fieller's is unbounded (1954, "Some problems in interval estimation").
+    """
+    return arm.value > math.sqrt(arm.variance / arm.count)
 
 
 def _log_error(moments: tuple[Moments, Moments]) -> float:

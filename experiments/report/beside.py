@@ -50,8 +50,7 @@ def truth_words(row: Mapping[str, Any], unit: str) -> str:
     truth = row.get("truth")
     if not truth:
         return words.NOTHING
-    value = words.percent(truth["lift"]) if words.known(truth.get("lift")) else words.signed(truth.get("effect"), unit)
-    return value + {True: " ✓", False: " ✗"}.get(truth.get("covered"), "")
+    return words.truth_beside(row, unit) + {True: " ✓", False: " ✗"}.get(truth.get("covered"), "")
 
 
 def effect_words(row: Mapping[str, Any], unit: str) -> tuple[str, str]:

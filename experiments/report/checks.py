@@ -45,7 +45,7 @@ def checks(results: Mapping[str, Any]) -> list[Check]:
         found.append(Check("What was randomised", " ".join(design), None))
     found += _balance(results)
     found += _missing(results)
-    found += _windows(results)
+    found += outcomes_missing(results)
     found += _power(results)
     found += _coverage(results)
     return found
@@ -97,7 +97,9 @@ def _missing(results: Mapping[str, Any]) -> Iterator[Check]:
         yield Check("Missing values", f"Empty in the column {row['column']}: {shares}.", None)
 
 
-def _windows(results: Mapping[str, Any]) -> Iterator[Check]:
+def outcomes_missing(results: Mapping[str, Any]) -> Iterator[Check]:
+    """Of every metric that does not rest on all units, on how many it does and why."""
+    table = results["world"]["kind"] == "table"
     exposed = {arm: each["users"] for arm, each in results["arms"].items()}
     if results.get("clusters"):
         return  # comparisons count clusters, and every cluster has users who were watched
@@ -105,23 +107,31 @@ def _windows(results: Mapping[str, Any]) -> Iterator[Check]:
         users = row.get("users") or {}
         seen, all_of = sum(users.values()), sum(exposed[arm] for arm in users)
         if users and seen < all_of:
+            who = f"{row['treatment']} and {row['control']} together" if table else row["treatment"]
+            why = "units: those with a value" if table else "exposed users: those who were watched long enough"
             sentence = (
-                f"{words.title(results, row['metric'])} ({row['treatment']}) rests on {words.count(seen)} of "
-                f"{words.count(all_of)} exposed users: those who were watched long enough."
+                f"{words.title(results, row['metric'])} ({who}) rests on {words.count(seen)} of "
+                f"{words.count(all_of)} {why}."
             )
             yield Check("Missing outcomes", sentence, None)
 
 
 def _power(results: Mapping[str, Any]) -> Iterator[Check]:
+    """What could have been noticed, which raises an alarm only where nothing was found."""
     primary, units = results["analysis"]["primary"], designs.randomised(results)
     for row in results.get("power") or []:
         if row["metric"] != primary:
             continue
-        name, target = words.title(results, primary), words.percent(row["target_lift"])
+        title, target = words.title(results, primary), words.percent(row["target_lift"])
         if not words.known(row["power"]):
-            yield Check("Power", f"What {name} could have noticed is unknown ({row['treatment']}).", None)
+            yield Check("Power", f"What {title} could have noticed is unknown ({row['treatment']}).", None)
             continue
         reached = row["power"] >= row["wanted"]
+        found = not reached and any(
+            words.decide(results, each) in ("better", "worse")
+            for each in words.rows_of(results, row["treatment"])
+            if each["metric"] == primary
+        )
         needed = (
             f" {words.count(row['users_needed'])} {units} would have been needed, {words.count(row['users'])} were "
             "there."
@@ -134,11 +144,13 @@ def _power(results: Mapping[str, Any]) -> Iterator[Check]:
             if words.known(row["smallest_lift"])
             else ""
         )
+        missed = " A difference was found, so a low chance to find one is no reason to doubt it." if found else ""
         sentence = (
-            f"A lift of {target} of {name} had a chance of {words.percent(row['power'], sign=False)} to be noticed "
-            f"({row['treatment']}; {words.percent(row['wanted'], sign=False)} was wanted).{smallest}{needed}"
+            f"A lift of {target} of {title} had a chance of {words.percent(row['power'], sign=False)} to be noticed "
+            f"({row['treatment']}; {words.percent(row['wanted'], sign=False)} was wanted).{smallest}{needed}{missed}"
         )
-        yield Check("Power reached" if reached else "Power not reached", sentence, not reached)
+        name = "Power reached" if reached else "Power" if found else "Power not reached"
+        yield Check(name, sentence, None if found else not reached)
 
 
 def _coverage(results: Mapping[str, Any]) -> Iterator[Check]:

@@ -10,8 +10,9 @@ from experiments.report import words
 
 
 def randomised(results: Mapping[str, Any]) -> str:
-    """What was randomised, in the plural: ``users`` unless the results say otherwise."""
-    return str((results.get("clusters") or {}).get("word") or "users")
+    """What was randomised, in the plural: users, the units of a table, or the clusters that the results name."""
+    alone = "units" if results["world"]["kind"] == "table" else "users"
+    return str((results.get("clusters") or {}).get("word") or alone)
 
 
 def sentences(results: Mapping[str, Any]) -> list[str]:

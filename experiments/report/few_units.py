@@ -27,7 +27,7 @@ def sentence(results: Mapping[str, Any]) -> str | None:
     each = words.listing([f"{words.count(units)} in {arm}" for arm, units in least.items()])
     names = dict.fromkeys(words.title(results, row["metric"]) for row in rough)
     of = "" if len(rough) == len(tested) else f" with {words.listing(list(names))}"
-    word = "units" if results["world"]["kind"] == "table" else designs.randomised(results)
+    word = designs.randomised(results)
     return (
         f"Few {word}{of}: {each}. Intervals and p-values take means for normal, which those of fewer than {FEWEST} "
         "values an arm need not be: read them as rough."

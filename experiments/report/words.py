@@ -231,6 +231,16 @@ def decision(comparison: Comparison, metric: Mapping[str, Any], alpha: float) ->
     return "better" if (effect > 0) == bool(metric.get("higher_is_better", True)) else "worse"
 
 
+def truth_beside(comparison: Comparison, unit_of: str) -> str:
+    """The truth as the estimate beside it is shown: a lift beside a lift, a difference beside a difference."""
+    truth = comparison.get("truth")
+    if not truth:
+        return NOTHING
+    if known(comparison.get("lift")) and known(truth.get("lift")):
+        return percent(truth["lift"])
+    return signed(truth.get("effect"), unit_of)
+
+
 def decide(results: Mapping[str, Any], comparison: Comparison) -> Decision:
     """The word to show beside a comparison: ``void`` if the users did not fall on the arms as they should."""
     word = _measured(results, comparison)
@@ -242,11 +252,22 @@ def setting(results: Mapping[str, Any]) -> str:
     horizon, world = results["horizon"], results["world"]
     if world["kind"] == "table":
         when = f"{day(horizon['experiment_start'])} to {last_day(horizon['experiment_end'])}, "
-        return f"{when if horizon['experiment_start'] else ''}{count(world['users'])} units of a table"
+        head = f"{when if horizon['experiment_start'] else ''}{count(world['users'])} units of a table"
+        return head + _so_far(results)
     return (
         f"{day(horizon['experiment_start'])} to {last_day(horizon['experiment_end'])}, {count(world['users'])} users, "
         f"{count(world['items'])} items, {world['kind']} world"
     )
+
+
+def _so_far(results: Mapping[str, Any]) -> str:
+    """Until when the data go, where planned days are left after them."""
+    last = next((path["looks"][-1] for path in results.get("sequential") or () if path["looks"]), None)
+    if last is None or last["time"] >= 1.0 or not last.get("date"):
+        return ""
+    horizon = results["horizon"]
+    start, end = (date.fromisoformat(horizon[key][:10]) for key in ("experiment_start", "experiment_end"))
+    return f", with data until {day(last['date'])} ({last['day'] + 1} of {(end - start).days} planned days)"
 
 
 def decision_sentence(results: Mapping[str, Any], treatment: str) -> str | None:
@@ -323,7 +344,11 @@ def _primary_sentences(results: Mapping[str, Any], row: Comparison | None, word:
         f"{size} ({level(results['analysis']['alpha'])} interval {ends.replace(NOTHING, 'unknown')}, {p_phrase(row)})."
     )
     if truth is None or not known(truth.get("effect")):
-        return [measured, "The true effect of this run is not known."]
+        return (
+            [measured]
+            if results["world"]["kind"] == "table"
+            else [measured, "The true effect of this run is not known."]
+        )
     return [measured, _truth_sentence(truth, relative, unit_of, row["effect"], word)]
 
 

@@ -39,7 +39,7 @@ def test_the_sleep_data_from_file_to_report(files: tuple[Path, Path], tmp_path: 
     assert row["ci"] == pytest.approx((-0.2054832, 3.3654832), abs=1e-7)
     assert results["name"] == "sleep"
     assert "20 units of a table" in result.output
-    assert "Decision: keep running." in result.output
+    assert "Decision: test again." in result.output
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
 
 
@@ -70,7 +70,7 @@ def test_another_table_does_not_go_into_the_same_folder(files: tuple[Path, Path]
             PLAN.replace("column: extra", "column: extre"),
             "error: extre: no such column in the table; did you mean extra?",
         ),
-        ("patient,drug,extra\na,A,1\nb,B,2\n", PLAN, "error: drug: 'A' has 1 unit; every arm needs at least 2"),
+        ("patient,drug,extra\na,A,1\nb,B,2\n", PLAN, "error: drug: 'A' has 1 unit, in row 1; every arm needs"),
         (None, PLAN.replace("mean", "average"), "error: metrics[0].kind: 'average' must be"),
         (None, PLAN + "control: C\n", "error: control: 'C' is no arm of the table; it has A, B"),
     ],

@@ -1,4 +1,5 @@
 import json
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -6,10 +7,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 
 from experiments.plan import Plan
-from experiments.report import render_report
+from experiments.report import checks, render_report, words
 from experiments.table_analysis import table_results
+from experiments.terminal import print_verdict
 from experiments.unit_table import read_units
 
 METRICS: list[dict[str, Any]] = [
@@ -74,9 +77,7 @@ def test_results_have_the_shape_of_a_run(table: Path, finished: SimpleNamespace)
     for block in ("horizon", "world", "analysis"):
         assert finished.results[block].keys() == results[block].keys()
     assert finished.results["comparisons"][0].keys() == results["comparisons"][0].keys()
-    assert (
-        finished.results["sequential"][0]["looks"][0].keys() - {"truth"} == results["sequential"][0]["looks"][0].keys()
-    )
+    assert finished.results["sequential"][0]["looks"][0].keys() == results["sequential"][0]["looks"][0].keys()
     assert json.loads(json.dumps(results, allow_nan=False)) == results
 
 
@@ -146,6 +147,13 @@ def test_units_with_gaps_are_left_out_of_that_metric_alone(table: Path, tmp_path
     assert gap["column"] == "spend"
     assert gap["share"] == pytest.approx({"A": 0.25, "B": 0.25}, abs=0.03)
     assert analysed(table)["diagnostics"]["missing"] == []
+    (check,) = checks.outcomes_missing(results)
+    assert check.sentence == "spend (B and A together) rests on 3,000 of 4,000 units: those with a value."
+    console = Console(width=80, record=True, file=StringIO())
+    print_verdict(console, results)
+    shown = console.export_text()
+    assert check.sentence in shown
+    assert "truth" not in shown
 
 
 def test_units_on_the_wrong_arms_void_everything(table: Path, tmp_path: Path) -> None:
@@ -157,10 +165,33 @@ def test_units_on_the_wrong_arms_void_everything(table: Path, tmp_path: Path) ->
 
 def test_the_report_of_a_table_is_whole(table: Path) -> None:
     """The same page shows a table, without a word of worlds."""
-    html = render_report(analysed(table, date="day", name="mine"), MANIFEST)
+    html = render_report(analysed(table, date="day", name="mine"), {**MANIFEST, "data": {"rows": 4000}})
     assert "4,000 units of a table" in html
     assert " items, " not in html
     assert "Decision: ship." in html
+    for word in ("true effect of this run", "<dt>Seeds</dt>", "the log's rows", "True lift", "of users,"):
+        assert word not in html
+
+
+@pytest.mark.parametrize("planned_days", [None, 20])
+def test_the_report_of_a_table_shows_its_looks(table: Path, planned_days: int | None) -> None:
+    """A table read at several looks, ended or not, has a page with each look, and no truth beside it."""
+    results = analysed(
+        table, date="day", planned_days=planned_days, sequential={"looks": 4}, guardrails={"ctr": 0.02}, primary="spend"
+    )
+    html = render_report(results, MANIFEST)
+    assert "Look by look" in html
+    assert "Read at" in html
+    assert "The truth is that of the days until the look" not in html
+
+
+def test_a_table_says_until_when_it_goes(table: Path) -> None:
+    """The last day of the data stands beside the planned days while some of these are left."""
+    assert words.setting(analysed(table, date="day", planned_days=20)) == (
+        "1 Jan 2026 to 20 Jan 2026, 4,000 units of a table, with data until 10 Jan 2026 (10 of 20 planned days)"
+    )
+    assert words.setting(analysed(table, date="day")) == "1 Jan 2026 to 10 Jan 2026, 4,000 units of a table"
+    assert words.setting(analysed(table)) == "4,000 units of a table"
 
 
 def test_segments_of_a_table_are_its_columns(table: Path, tmp_path: Path) -> None:

@@ -108,16 +108,30 @@ def test_empty_values_are_refused_left_out_or_nothing(tmp_path: Path) -> None:
     [
         ({"converted": None}, {}, "converted: no such column in the table; it has"),
         ({"converted": None, "conversion": [0, 1, 1, 0]}, {}, "did you mean conversion"),
-        ({"arm": ["A", "B", "A", "C"]}, {}, "arm: 'B' has 1 unit"),
+        ({"arm": ["A", "A", "A", "C"]}, {}, "arm: 'C' has 1 unit, in row 4; every arm needs at least 2"),
+        ({"arm": ["A", "A", "B", "a"]}, {"control": "B"}, "arm: 'B' has 1 unit"),
+        ({"arm": ["A", "a", "A", "A"]}, {}, "arm: 'a' has 1 unit, in row 2; did you mean A?"),
         ({"arm": ["A"] * 4}, {}, "arm: only 'A'"),
-        ({"arm": ["A", "B", None, "B"]}, {}, "arm: empty in 1 of 4 rows"),
-        ({"user_id": ["a", "a", "b", "b"]}, {}, "user_id: 2 of 4 rows repeat a unit"),
-        ({"spend": ["1", "2", "three", "4"]}, {}, "spend: 'three' is not a number"),
+        ({"arm": ["A", "B", None, "B"]}, {}, "arm: empty in 1 of 4 rows, first in row 3"),
+        (
+            {"user_id": ["a", "a", "b", "b"], "arm": ["A", "A", "B", "B"]},
+            {},
+            "user_id: 2 of 4 rows repeat a unit, first in row 2",
+        ),
+        ({"user_id": ["a", "b", "c", "b"], "arm": ["A", "A", "B", "B"]}, {}, "the first is 'b' in 'A' and 'B'; a unit"),
+        ({"spend": ["1", "2", "three", "4"]}, {}, "spend: 'three' in row 3 is not a number"),
         ({"spend": [1.0, 2.0, float("inf"), 4.0]}, {}, "spend: holds an infinite value"),
         ({"spend": [3.0] * 4}, {}, "spend: every value is 3"),
         ({"converted": [0, 1, 2, 0]}, {}, "converted: 2 in a proportion"),
         ({"impressions": [10, -1, 5, 5]}, {}, "impressions: -1 in a denominator"),
-        ({"day": ["2026-01-01", "soon", "2026-01-01", "2026-01-01"]}, {"date": "day"}, "day: 'soon' is not a date"),
+        ({"day": ["2026-01-01", "soon", "2026-01-01", "2026-01-01"]}, {"date": "day"}, "'soon' in row 2 is not a date"),
+        ({"day": ["2026-01-01", None, "2026-01-01", "2026-01-01"]}, {"date": "day"}, "day: empty in 1 of 4 rows"),
+        ({}, {"date": "day", "planned_days": 2}, "planned_days: 2 (days go from 2026-01-01 to 2026-01-03, which are 3"),
+        (
+            {"day": ["1926-01-02", "2026-01-02", "2026-01-01", "2026-01-03"]},
+            {"date": "day"},
+            "day: 1926-01-02 in row 1 stands apart, with 36,523 of 36,527 days without a unit",
+        ),
         ({}, {"control": "a"}, "control: 'a' is no arm of the table; it has A, B"),
         ({}, {"shares": {"A": 0.5}}, "shares: none for 'B'"),
         ({}, {"shares": {"A": 0.5, "B": 0.4, "C": 0.1}}, "shares: 'C' is no arm"),
@@ -165,4 +179,26 @@ def test_a_number_that_breaks_far_down_is_named(tmp_path: Path) -> None:
     columns["spend"] = [*map(str, range(rows - 1)), "n/a"]
     path = tmp_path / "units.csv"
     pl.DataFrame(columns).write_csv(path)
-    assert "spend: 'n/a' is not a number" in refusal(path)
+    assert "spend: 'n/a' in row 3,000 is not a number" in refusal(path)
+
+
+def test_days_far_apart_may_be_planned(tmp_path: Path) -> None:
+    """A long stretch without units is taken for a mistake only where nobody planned it, or where it is most of all."""
+    far = saved(tmp_path, day=["2026-01-01", "2026-01-01", "2026-03-01", "2026-03-02"])
+    assert "stands apart" in refusal(far, date="day")
+    assert read_units(far, a_plan(date="day", planned_days=61)).height == 4
+    near = saved(tmp_path, day=["2026-01-01", "2026-01-01", "2026-01-10", "2026-01-11"])
+    assert read_units(near, a_plan(date="day")).height == 4
+
+
+def test_lines_that_break_a_file_are_counted(tmp_path: Path) -> None:
+    """A letter of another encoding and a field too many are each told by their line."""
+    lines = saved(tmp_path).read_bytes().splitlines()
+    path = tmp_path / "broken.csv"
+    path.write_bytes(b"\n".join([*lines[:3], lines[3].replace(b"x", b"\xe4"), *lines[4:]]))
+    assert "line 4 is not UTF-8" in refusal(path, segments=["city"])
+    path.write_bytes(b"\n".join([*lines[:2], lines[2] + b",7", *lines[3:]]))
+    fields = len(COLUMNS)
+    assert f"line 3 has {fields + 1} fields, the header {fields}); mend the line" in refusal(
+        path, date="day", segments=["city"]
+    )

@@ -62,3 +62,26 @@ def test_an_interval_beyond_all_bounds_is_not_tested() -> None:
 def test_finite_maps_what_json_cannot_write_to_none() -> None:
     """NaN and the infinities become ``None``; numbers stay."""
     assert [finite(value) for value in (1.5, float("nan"), float("inf"), None)] == [1.5, None, None, None]
+
+
+@pytest.mark.parametrize("cuped", [False, True])
+def test_an_arm_near_zero_has_a_difference_and_no_lift(population: Builder, cuped: bool) -> None:
+    """Nothing in an arm, or as much gained as lost, leaves no ratio to give an interval to; the difference has one."""
+    (metric,) = resolve(["atc"])
+    totals = population(8, 1500)
+    treated = pl.col("arm") == "treatment"
+    for left in (pl.lit(0), pl.col("user") % 2 * 2 - 1):
+        rows = totals.with_columns(pl.when(treated).then(left).otherwise(pl.col("atc")).alias("atc"))
+        of_arm = arm_aggregates(rows, ["control", "treatment"], [metric], cuped)
+        for control, treatment, sign in (("control", "treatment", -1.0), ("treatment", "control", 1.0)):
+            found = estimate(metric, of_arm[control], of_arm[treatment], 0.05, cuped)
+            assert (found.lift, found.lift_ci, found.log_error) == (None, None, None)
+            assert found.effect is not None
+            assert found.ci is not None
+            assert found.effect * sign > 0.0
+            assert found.ci[0] < found.effect < found.ci[1]
+            assert found.ci[0] * found.ci[1] > 0.0
+            assert found.p_value is not None
+            assert found.p_value < 1e-6
+    whole = arm_aggregates(totals, ["control", "treatment"], [metric], cuped)
+    assert estimate(metric, whole["control"], whole["treatment"], 0.05, cuped).lift is not None

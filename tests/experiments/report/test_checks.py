@@ -59,6 +59,21 @@ def test_unknown_power_is_said(analysed: Any) -> None:
     assert named(given)["Power"].alarm is None
 
 
+def test_low_power_is_no_alarm_where_a_difference_was_found(analysed: Any) -> None:
+    """What could have been missed was not; with users on the wrong arms nothing is found, and the alarm stays."""
+    given = analysed()
+    given["comparisons"][0]["p_adjusted"] = 0.3
+    assert named(given)["Power not reached"].alarm
+    for p_value, lift in ((0.001, 0.2), (0.001, -0.2)):
+        given["comparisons"][0] |= {"p_adjusted": p_value, "effect": lift, "lift": lift}
+        check = named(given)["Power"]
+        assert check.alarm is None
+        assert "A difference was found" in check.sentence
+        assert "Power not reached" not in named(given)
+    given["srm"]["ok"] = False
+    assert named(given)["Power not reached"].alarm
+
+
 def test_the_page_marks_alarms_in_words_too(analysed: Any, shown: Any) -> None:
     """An alarm is not told by its colour or sign alone."""
     text = shown(analysed(srm=False)).text

@@ -120,3 +120,11 @@ def test_the_decision(effect: float | None, p: float | None, p_adjusted: float |
 def test_formats(written: Any, expected: Any) -> None:
     """Numbers are written as people read them."""
     assert written == expected
+
+
+def test_the_truth_is_of_the_kind_of_its_estimate() -> None:
+    """A lift has the true lift beside it, a difference the true difference, though its lift is known too."""
+    truth = {"effect": -0.021, "lift": -1.0, "covered": True}
+    assert words.truth_beside({"lift": -0.9, "truth": truth}, "share") == "−100.0%"
+    assert words.truth_beside({"lift": None, "truth": truth}, "share") == "−2.10 pp"
+    assert words.truth_beside({"lift": None, "truth": None}, "share") == words.NOTHING
