@@ -282,14 +282,23 @@ def schema(
 
 @app.command(epilog="Parameters go under arms.ARM.params in a config.")
 def policies() -> None:
-    """List the policies an arm can have, each with its parameters and their defaults."""
-    from policies.registry import known_policies
+    """List the policies an arm can have, each with its parameters and their defaults.
 
-    table = Table("policy", "what it does", "parameters", title=None)
-    for name, policy in known_policies().items():
-        parameters = "\n".join(_parameters(policy.Params()))
-        table.add_row(name, _first_line(policy.__doc__), parameters)
-    Console().print(table, markup=False)
+    One that cannot be loaded is told of after the others, with what is wrong with it, and ends in exit code 2.
+    """
+    with speaking_plainly(every_mistake=True):
+        from experiments.errors import MistakesError
+        from policies.registry import UnusablePolicyError, known_policies
+
+        table, wrong = Table("policy", "what it does", "parameters", title=None), []
+        for name, policy in known_policies().items():
+            if isinstance(policy, UnusablePolicyError):
+                wrong.append(f"policy {policy}")
+            else:
+                table.add_row(name, _first_line(policy.__doc__), "\n".join(_parameters(policy.Params())))
+        Console().print(table, markup=False)
+        if wrong:
+            raise MistakesError(wrong)
 
 
 # Behind the commands above, which somebody new needs first: help lists them in this order.
@@ -345,3 +354,7 @@ def _parameters(params: "Parameters", prefix: str = "") -> Iterator[str]:
 
 def _first_line(docstring: str | None) -> str:
     return (docstring or "").strip().partition("\n")[0]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """How commands speak when something goes wrong: a line for each mistake on standard error, and an exit code.
 
-What the user can put right ends in exit code 2, without a traceback; Ctrl-C in 130; anything else is a defect and keeps
+What the user can put right ends in exit code 2, without a traceback (before the line come the frames of a policy of the
+user's own, if its code raised an error); Ctrl-C in 130; anything else is a defect and keeps
 its traceback.
 """
 
@@ -50,7 +51,7 @@ def speaking_plainly(*, every_mistake: bool = False) -> Iterator[Place]:
     """
     place = Place()
     try:
-        from experiments.errors import MistakesError, UserError
+        from experiments.errors import MistakesError, PolicyFaultError, UserError
         from policies.language.errors import LanguageError
         from simulator.datasets.interactions import DatasetError
         from simulator.pools import EngineError, WorkerDiedError
@@ -59,6 +60,8 @@ def speaking_plainly(*, every_mistake: bool = False) -> Iterator[Place]:
         try:
             yield place
         except (UserError, DatasetError, EngineError, LanguageError, ServingError) as error:
+            if isinstance(error, PolicyFaultError) and error.frames:
+                typer.echo(error.frames, err=True)
             several = every_mistake and isinstance(error, MistakesError)
             for said in error.lines if several else (str(error),):  # type: ignore[union-attr]
                 typer.echo(f"error: {' '.join(said.split())}", err=True)

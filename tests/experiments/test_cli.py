@@ -386,3 +386,10 @@ def test_help_does_not_load_the_simulator() -> None:
         cwd=Path(__file__).parents[2],
     )
     assert loaded.stdout == "set()\n"
+
+
+def test_module_is_the_command() -> None:
+    """`python -m experiments.cli` does what `testbed` does."""
+    asked = subprocess.run([sys.executable, "-m", "experiments.cli", "--help"], capture_output=True, text=True)
+    assert asked.returncode == 0
+    assert "validate" in asked.stdout

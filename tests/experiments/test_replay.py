@@ -25,6 +25,7 @@ from experiments.worlds import BuiltWorld, build_world
 from metrics.offline import ItemLists
 from policies.registry import NoParams, RegisteredPolicy
 from policies.thoughts import NO_TAG, Thoughts
+from simulator.answers import PolicyError
 from simulator.batches import (
     COGNITIVE,
     DAY_SECONDS,
@@ -36,7 +37,7 @@ from simulator.batches import (
     ObservedHistory,
     Requests,
 )
-from simulator.engine import PolicyError, Simulation, opening_state
+from simulator.engine import Simulation, opening_state
 from simulator.environment.context import ObservedContext
 from simulator.shards import ShardPool
 from simulator.tables import Impressions, join_logs
@@ -159,7 +160,7 @@ def log(built: BuiltWorld) -> InteractionLog:
 def task(built: BuiltWorld, log: InteractionLog, policy: RegisteredPolicy, most: int | None = None) -> RankingTask:
     """A policy over the last three days."""
     visits = held_out_visits(log, SPLIT_DAY * DAY_SECONDS)
-    return RankingTask(built.world, policy, log, SPLIT_DAY * DAY_SECONDS, visits, draw_visits(visits, most, 1))
+    return RankingTask(built.world, policy, "asked", log, SPLIT_DAY * DAY_SECONDS, visits, draw_visits(visits, most, 1))
 
 
 def known_items(history: ObservedHistory, row: int) -> dict[int, int]:
