@@ -234,11 +234,16 @@ def report(
 
 @app.command(epilog="[bold]Example[/bold]\n\ntestbed validate my.yaml --set arms.treatment.policy=utility")
 def validate(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Check a config without running it, and say all that is wrong with it, a line each."""
+    """Check a config without running it, its trace too, and say all that is wrong with it, a line each.
+
+    A log that a world is made of is not read.
+    """
     with speaking_plainly(every_mistake=True):
         from experiments.config import ExperimentConfig, resolved
+        from experiments.errors import MistakesError
         from experiments.loading import load_config
         from experiments.run_directory import default_path
+        from experiments.runner import world_mistakes
         from experiments.sweep import default_folder
         from experiments.sweep_points import load_points
         from experiments.timing_config import TimingConfig
@@ -258,6 +263,10 @@ def validate(config: ConfigPath, overrides: Overrides = None) -> None:
             place = default_path(checked.name, checked.resolved)
             typer.echo(f"{config}: valid; `testbed time` would write {place}")
             return
+        if isinstance(checked, ExperimentConfig):
+            wrong = list(world_mistakes(checked))
+            if wrong:
+                raise MistakesError(wrong)
         command = "run" if checked.kind == Kind.experiment else "evaluate"
         place = default_path(checked.name, resolved(checked))
         typer.echo(f"{config}: valid; `testbed {command}` would write {place}")

@@ -5,7 +5,7 @@ traffic and replaying a real log differ in which world is built, and in nothing 
 """
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -47,7 +47,7 @@ from experiments.switchback import join_switched, period_of, schedule_of, switch
 from experiments.switchback_results import switchback_results
 from experiments.switching import Switching, SwitchingAllocator
 from experiments.thinking import add_seconds, join_thinking
-from experiments.worlds import BuiltWorld, build_world
+from experiments.worlds import BuiltWorld, build_world, traffic_mistakes
 from policies.registry import RegisteredPolicy, policy_class
 from simulator.batches import Ints
 from simulator.engine import VisitCount
@@ -74,6 +74,21 @@ def world_of(config: ExperimentConfig) -> BuiltWorld:
         slots=config.page.slots,
         seed=config.seed,
         seen_days=config.horizon.history_days,
+        traffic=config.traffic,
+    )
+
+
+def world_mistakes(config: ExperimentConfig) -> Iterator[str]:
+    """What the files that a config names ask of it, without building its world: a line for each mistake.
+
+    Raises:
+        DatasetError: a file cannot be read.
+    """
+    return traffic_mistakes(
+        config.world,
+        start=config.horizon.start,
+        days=phases_of(config).follow_up_end,
+        scenario=config.scenario,
         traffic=config.traffic,
     )
 

@@ -35,6 +35,11 @@ class Place:
         self.path, self._directory = directory.path, directory
         return directory
 
+    def withdraw(self) -> None:
+        """Leave nothing of a run that could not begin."""
+        if self._directory is not None:
+            self._directory.withdraw()
+
     def how_to_go_on(self) -> str:
         """What follows the message of an interruption: how to go on, where something was kept to go on from."""
         if self._directory is None or not self._directory.interrupted:
@@ -65,6 +70,12 @@ def speaking_plainly(*, every_mistake: bool = False) -> Iterator[Place]:
             several = every_mistake and isinstance(error, MistakesError)
             for said in error.lines if several else (str(error),):  # type: ignore[union-attr]
                 typer.echo(f"error: {' '.join(said.split())}", err=True)
+            place.withdraw()
+            raise typer.Exit(USER_ERROR) from error
+        except MemoryError as error:
+            said = " ".join(str(error).split()) or "not said how much was asked for"
+            typer.echo(f"error: memory is short ({said}); use fewer users, items or --workers", err=True)
+            place.withdraw()
             raise typer.Exit(USER_ERROR) from error
         except WorkerDiedError as error:
             typer.echo(f"error: {error}{place.how_to_go_on()}", err=True)
