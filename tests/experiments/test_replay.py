@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocation.top_slots import TopSlots
+from experiments.errors import PolicyFaultError
 from experiments.history import make_logger, play_or_read_history
 from experiments.progress import SilentProgress
 from experiments.replay import (
@@ -25,7 +26,6 @@ from experiments.worlds import BuiltWorld, build_world
 from metrics.offline import ItemLists
 from policies.registry import NoParams, RegisteredPolicy
 from policies.thoughts import NO_TAG, Thoughts
-from simulator.answers import PolicyError
 from simulator.batches import (
     COGNITIVE,
     DAY_SECONDS,
@@ -407,7 +407,7 @@ def test_channels_tags_and_texts_are_kept_with_their_visits(built: BuiltWorld, l
 
 def test_two_channels_need_estimates(built: BuiltWorld, log: InteractionLog) -> None:
     """Candidates of two channels cannot be ranked together without estimates of a click, and that is said."""
-    with pytest.raises(PolicyError, match="Thinking: two channels and no estimates of a click"):
+    with pytest.raises(PolicyFaultError, match="'Thinking': two channels and no estimates of a click"):
         rank_visits(task(built, log, Thinking(clicks=False)), lambda: None)
 
 
