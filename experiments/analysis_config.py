@@ -4,7 +4,7 @@ Knows keys, bounds and defaults. Does not know arms, worlds or columns.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -32,6 +32,14 @@ class Sequential(Parameters):
     )
     exponent: float = Field(default=1.0, gt=0.0, le=10.0, description="of the method power: alpha t^exponent is spent")
     expected_lift: float = Field(default=0.05, gt=0.0, le=10.0, description="of the method msprt: spread of lifts")
+
+    @field_validator("looks", mode="before")
+    @classmethod
+    def _number_or_days(cls, looks: Any) -> Any:
+        days = looks if isinstance(looks, list | tuple) else [looks]
+        if looks is not None and not all(isinstance(day, int) and not isinstance(day, bool) for day in days):
+            raise ValueError(f"{looks!r} is neither a number of looks nor a list of days; write 3, or [7, 14, 21]")
+        return looks
 
     @field_validator("looks")
     @classmethod

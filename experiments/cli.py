@@ -234,11 +234,16 @@ def report(
 
 @app.command(epilog="[bold]Example[/bold]\n\ntestbed validate my.yaml --set arms.treatment.policy=utility")
 def validate(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Check a config without running it, and say all that is wrong with it, a line each."""
+    """Check a config without running it, its trace too, and say all that is wrong with it, a line each.
+
+    A log that a world is made of is not read.
+    """
     with speaking_plainly(every_mistake=True):
         from experiments.config import ExperimentConfig, resolved
+        from experiments.errors import MistakesError
         from experiments.loading import load_config
         from experiments.run_directory import default_path
+        from experiments.runner import world_mistakes
         from experiments.sweep import default_folder
         from experiments.sweep_points import load_points
         from experiments.timing_config import TimingConfig
@@ -258,6 +263,10 @@ def validate(config: ConfigPath, overrides: Overrides = None) -> None:
             place = default_path(checked.name, checked.resolved)
             typer.echo(f"{config}: valid; `testbed time` would write {place}")
             return
+        if isinstance(checked, ExperimentConfig):
+            wrong = list(world_mistakes(checked))
+            if wrong:
+                raise MistakesError(wrong)
         command = "run" if checked.kind == Kind.experiment else "evaluate"
         place = default_path(checked.name, resolved(checked))
         typer.echo(f"{config}: valid; `testbed {command}` would write {place}")
@@ -282,14 +291,23 @@ def schema(
 
 @app.command(epilog="Parameters go under arms.ARM.params in a config.")
 def policies() -> None:
-    """List the policies an arm can have, each with its parameters and their defaults."""
-    from policies.registry import known_policies
+    """List the policies an arm can have, each with its parameters and their defaults.
 
-    table = Table("policy", "what it does", "parameters", title=None)
-    for name, policy in known_policies().items():
-        parameters = "\n".join(_parameters(policy.Params()))
-        table.add_row(name, _first_line(policy.__doc__), parameters)
-    Console().print(table, markup=False)
+    One that cannot be loaded is told of after the others, with what is wrong with it, and ends in exit code 2.
+    """
+    with speaking_plainly(every_mistake=True):
+        from experiments.errors import MistakesError
+        from policies.registry import UnusablePolicyError, known_policies
+
+        table, wrong = Table("policy", "what it does", "parameters", title=None), []
+        for name, policy in known_policies().items():
+            if isinstance(policy, UnusablePolicyError):
+                wrong.append(f"policy {policy}")
+            else:
+                table.add_row(name, _first_line(policy.__doc__), "\n".join(_parameters(policy.Params())))
+        Console().print(table, markup=False)
+        if wrong:
+            raise MistakesError(wrong)
 
 
 # Behind the commands above, which somebody new needs first: help lists them in this order.
@@ -345,3 +363,7 @@ def _parameters(params: "Parameters", prefix: str = "") -> Iterator[str]:
 
 def _first_line(docstring: str | None) -> str:
     return (docstring or "").strip().partition("\n")[0]
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,22 @@ class MistakesError(UserError):
         super().__init__(f"{first} (and {len(more)} more; `testbed validate` tells all)" if more else first)
 
 
+class PolicyFaultError(UserError):
+    """A policy that is not of this project failed, or answered with something that cannot be shown.
+
+    Attributes:
+        line: which policy of which arm, what is wrong, and what is wanted.
+        frames: where in its own code an error was raised, as a traceback of several lines; empty where none was.
+    """
+
+    def __init__(self, line: str, frames: str = "") -> None:
+        super().__init__(line, frames)  # with both it goes from process to process
+        self.line, self.frames = line, frames
+
+    def __str__(self) -> str:
+        return self.line
+
+
 class RefusedError(ValueError):
     """What a validator found wrong, one line for each mistake: keys may hold several that do not hide each other."""
 

@@ -176,10 +176,11 @@ def run_evaluation(
             )
         asked = draw_visits(visits, config.max_visits, config.seed)
         with clock.stage("fit"):
-            fitted = fit_policies(config.policies, train, world, config.seed, progress)
+            fitted = fit_policies(config.policies, train, world, config.seed, progress, "policies")
         with clock.stage("ranking"):
             tasks = [
-                RankingTask(world, policy, lived, split * DAY_SECONDS, visits, asked) for policy in fitted.values()
+                RankingTask(world, policy, name, lived, split * DAY_SECONDS, visits, asked)
+                for name, policy in fitted.items()
             ]
             days = int(visits.time.max() // DAY_SECONDS) - split + 1
             with progress.stage("replaying held-out visits", days * len(tasks)) as stage:

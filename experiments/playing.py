@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from allocation.top_slots import TopSlots
+from experiments.guests import blaming, guests_of
 from experiments.pieces import Kept, Pace, Piece
 from policies.delivery import Deliveries
 from policies.registry import RegisteredPolicy, keeps_its_place
@@ -118,11 +119,12 @@ class Notes:
 
 @dataclass(frozen=True)
 class WarmupTask:
-    """Days between history and experiment of a shard, under the control policy for everyone."""
+    """Days between history and experiment of a shard, under the control policy for everyone; ``arm`` is the control."""
 
     world: World
     state: State
     policy: RegisteredPolicy
+    arm: str
     arm_of_row: npt.NDArray[np.str_]
     phases: Phases
     piece: Piece | None = None
@@ -142,7 +144,11 @@ class WarmupResult:
 
 
 def play_warmup(task: WarmupTask, tick: Tick) -> WarmupResult:
-    """Play a shard's warm-up."""
+    """Play a shard's warm-up.
+
+    Raises:
+        PolicyFaultError: a policy that is not of this project failed, or gave what cannot be shown.
+    """
     span = task.phases.warmup
     record = _recorder(task.world.users, span, task.hours)
     user = task.world.population.observed.user
@@ -156,8 +162,9 @@ def play_warmup(task: WarmupTask, tick: Tick) -> WarmupResult:
         state, visits, notes = _state(kept), _visits(kept), Notes(**as_value(kept.arrays["notes"]))
     else:
         state = task.state
-        visits = _play(task.world, state, task.policy, TopSlots(), record, span, tick, task.piece, kept, watcher)
-        told = _written_down(task.policy)
+        with blaming(guests_of(task.arm, task.policy)):
+            visits = _play(task.world, state, task.policy, TopSlots(), record, span, tick, task.piece, kept, watcher)
+            told = _written_down(task.policy)
         notes = Notes(**as_value(told))
         if task.piece is not None:
             arrays = prefixed("record", record.snapshot()) | prefixed("state", state._asdict())
@@ -224,7 +231,11 @@ class ArmResult:
 
 
 def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
-    """Play users under one arm, from a copy of the moment at which the arms part."""
+    """Play users under one arm, from a copy of the moment at which the arms part.
+
+    Raises:
+        PolicyFaultError: a policy that is not of this project failed, or gave what cannot be shown.
+    """
     span = task.phases.arms
     record = _recorder(task.world.users, span, task.hours)
     watcher = Visits() if task.watch else None
@@ -239,26 +250,28 @@ def play_arm(task: ArmTask, tick: Tick) -> ArmResult:
         looked_at = nobody if task.looked_at is None else task.looked_at
         user, explanations = task.world.population.observed.user, task.policy.explanations
         pages = FirstPages(looked_at, user, task.world.slots, state, explanations)
-        visits = _play(
-            task.world,
-            state,
-            task.policy,
-            task.allocator,
-            record,
-            span,
-            tick,
-            task.piece,
-            kept,
-            watcher,
-            task.deliveries,
-            pages,
-        )
+        with blaming(guests_of(task.assigned_arm, task.policy)):
+            visits = _play(
+                task.world,
+                state,
+                task.policy,
+                task.allocator,
+                record,
+                span,
+                tick,
+                task.piece,
+                kept,
+                watcher,
+                task.deliveries,
+                pages,
+            )
+            told = _written_down(task.policy)
         churned = int((~state.present[task.arm_of_row == task.assigned_arm]).sum())
         arrays = {
             "visits": _counts(visits),
             "churned": np.array(churned),
             "diary": as_array(task.allocator.diary()),
-            "notes": _written_down(task.policy),
+            "notes": told,
             "pages": as_array(pages.told()),
         }
         if task.piece is not None:

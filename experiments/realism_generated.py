@@ -14,6 +14,7 @@ from allocation.channels import build_allocator
 from allocation.top_slots import TopSlots
 from experiments.config import Arm, ExperimentConfig
 from experiments.fitting import fit_policies
+from experiments.guests import blaming, guests_of
 from experiments.history import play_or_read_history
 from experiments.playing import Phases
 from experiments.progress import Progress
@@ -73,7 +74,8 @@ def play_generated(
     control, recorder = config.control_name, ClickRecorder()
     found = []
     for name, arm in chosen.items():
-        with progress.stage(f"playing {name}", phases.experiment_end - phases.warmup_start) as stage:
+        days = phases.experiment_end - phases.warmup_start
+        with progress.stage(f"playing {name}", days) as stage, blaming(guests_of(name, fitted[name])):
             listener = _play(
                 config, built, state, fitted[name], arm, phases, recorder if name == control else None, stage
             )

@@ -72,7 +72,7 @@ def _play_all(config: ExperimentConfig, built: BuiltWorld, pool: Pool, progress:
     arm_of_row = assigned_arms(config, built)
     control = fitted[config.control_name]
     before = [
-        WarmupTask(world.take(rows), part.state, control, arm_of_row[rows], phases, watch=True)
+        WarmupTask(world.take(rows), part.state, control, config.control_name, arm_of_row[rows], phases, watch=True)
         for rows, part in history
     ]
     with progress.stage("warming up", max(config.horizon.warmup_days * len(before), 1)) as stage:

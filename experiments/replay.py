@@ -11,9 +11,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from experiments.guests import blaming
 from metrics.offline import ItemLists
 from policies.registry import RegisteredPolicy
 from policies.thoughts import NO_TAG, Thoughts
+from simulator.answers import PolicyError, check_candidates, check_items
 from simulator.batches import (
     COGNITIVE,
     DAY_SECONDS,
@@ -25,7 +27,6 @@ from simulator.batches import (
     Ints32,
     Requests,
 )
-from simulator.engine import PolicyError
 from simulator.intent import draw_intents, intent_constants
 from simulator.shards import Tick
 from simulator.state import State, new_state, observed_history, write_all_shown, write_events
@@ -172,6 +173,7 @@ class RankingTask:
     Attributes:
         world: the world of the log, or the one made from it.
         policy: fitted on the log before ``split``.
+        name: of the policy in the evaluation.
         log: all of it, as ``by_arrival`` gives it.
         split: where the held-out days begin, seconds.
         visits: the held-out visits.
@@ -180,6 +182,7 @@ class RankingTask:
 
     world: World
     policy: RegisteredPolicy
+    name: str
     log: InteractionLog
     split: int
     visits: Visits
@@ -251,7 +254,15 @@ def rank_visits(task: RankingTask, tick: Tick) -> Answers:
 
     A policy that knows the truth is shown it: the purpose of a visit is drawn again from the stream it was drawn from
     when the log was simulated, on the same visit id and history, so it is the purpose that visit had.
+
+    Raises:
+        PolicyFaultError: a policy that is not of this project failed, or gave what cannot be judged.
     """
+    with blaming({f"policies.{task.name}": task.policy}):
+        return _replay(task, tick)
+
+
+def _replay(task: RankingTask, tick: Tick) -> Answers:
     world, visits, policy = task.world, task.visits, task.policy
     state = new_state(world.users, world.catalog.items, world.behaviour.returning.neutral)
     ahead = _Ahead(task.log, state)
@@ -261,7 +272,7 @@ def rank_visits(task: RankingTask, tick: Tick) -> Answers:
     asked = np.zeros(len(visits), np.bool_)
     asked[task.asked] = True
     place = np.cumsum(asked) - 1
-    heard = _Heard(policy)
+    heard = _Heard(policy, world.catalog.items)
     day_of = visits.time // DAY_SECONDS
     policy.begin(world.users)
     for day in range(int(task.split // DAY_SECONDS), int(day_of.max()) + 1):
@@ -345,18 +356,30 @@ def _revealing(policy: RegisteredPolicy, world: World, state: State) -> Callable
 
 
 class _Heard:
-    """Collects a policy's answers, batch by batch."""
+    """Collects a policy's answers, batch by batch.
 
-    def __init__(self, policy: RegisteredPolicy) -> None:
+    Args:
+        policy: who answers.
+        items: how many there are.
+    """
+
+    def __init__(self, policy: RegisteredPolicy, items: int) -> None:
         self._policy = policy
+        self._items = items
         self._rows: list[Ints] = []
         self._parts: dict[str, list[npt.NDArray[Any]]] = {}
         self._seen: list[Ints] = []
         self._thoughts: list[Thoughts] = []
 
     def ask(self, requests: Requests, rows: Ints, state: State) -> None:
-        """Ask for one batch, whose answers belong in these rows."""
+        """Ask for one batch, whose answers belong in these rows.
+
+        Raises:
+            PolicyError: an answer is none, or holds an unknown item or one twice.
+        """
         answer = self._policy.candidates(requests)
+        check_candidates(self._policy, answer, requests)
+        check_items(self._policy, answer.items, self._items)
         self._rows.append(rows)
         if self._policy.two_channels:
             self._keep("ranked", _by_click(answer, type(self._policy).__name__))

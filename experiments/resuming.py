@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from experiments.config import ExperimentConfig, config_hash
 from experiments.errors import UserError
+from experiments.guests import is_foreign
 from experiments.pieces import SHARE, Piece
 from experiments.progress import Progress
-from experiments.provenance import SOURCES, code_version, package_versions
+from experiments.provenance import code_version, package_versions
 from experiments.run_directory import CONFIG, PARTS, RunDirectory
 from experiments.world_config import LogWorld, TraceTraffic
 from policies.registry import policy_class
@@ -136,7 +137,7 @@ def _foreign_policies(config: ExperimentConfig) -> dict[str, str]:
     """Digests of the modules of policies that are not of this project."""
     names = dict.fromkeys(arm.policy for arm in config.arms.values())
     classes = {name: policy_class(name) for name in names}
-    foreign = {name: c for name, c in classes.items() if c.__module__.partition(".")[0] not in SOURCES}
+    foreign = {name: c for name, c in classes.items() if is_foreign(c)}
     return {name: _digest(Path(inspect.getfile(c))) for name, c in foreign.items()}
 
 

@@ -141,6 +141,17 @@ class RunDirectory:
         finally:
             os.close(descriptor)
 
+    def withdraw(self) -> None:
+        """Remove a run that ended before it had anything to go on from, so that a corrected one can take its place.
+
+        What is complete, can be gone on with, or is another process's stays.
+        """
+        with contextlib.suppress(UserError, OSError), self.to_oneself():
+            if not self.complete and not self.interrupted and (self.path / CONFIG).exists():
+                self._discard()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()  # if nothing else is in it
+
     def remove_pieces(self) -> None:
         """Remove what was kept for going on after an interruption."""
         shutil.rmtree(self.path / PARTS, ignore_errors=True)

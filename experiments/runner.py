@@ -5,7 +5,7 @@ traffic and replaying a real log differ in which world is built, and in nothing 
 """
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from experiments.assignment_config import ByCityHours
 from experiments.config import Arm, ExperimentConfig, config_hash
 from experiments.fitting import fit_policies, make_policy
 from experiments.groundwork import Groundwork
+from experiments.guests import blaming
 from experiments.history import LOGGER, play_or_read_history
 from experiments.pieces import Piece
 from experiments.playing import (
@@ -46,7 +47,7 @@ from experiments.switchback import join_switched, period_of, schedule_of, switch
 from experiments.switchback_results import switchback_results
 from experiments.switching import Switching, SwitchingAllocator
 from experiments.thinking import add_seconds, join_thinking
-from experiments.worlds import BuiltWorld, build_world
+from experiments.worlds import BuiltWorld, build_world, traffic_mistakes
 from policies.registry import RegisteredPolicy, policy_class
 from simulator.batches import Ints
 from simulator.engine import VisitCount
@@ -73,6 +74,21 @@ def world_of(config: ExperimentConfig) -> BuiltWorld:
         slots=config.page.slots,
         seed=config.seed,
         seen_days=config.horizon.history_days,
+        traffic=config.traffic,
+    )
+
+
+def world_mistakes(config: ExperimentConfig) -> Iterator[str]:
+    """What the files that a config names ask of it, without building its world: a line for each mistake.
+
+    Raises:
+        DatasetError: a file cannot be read.
+    """
+    return traffic_mistakes(
+        config.world,
+        start=config.horizon.start,
+        days=phases_of(config).follow_up_end,
+        scenario=config.scenario,
         traffic=config.traffic,
     )
 
@@ -104,6 +120,7 @@ def run_experiment(
     Raises:
         DatasetError: a world's log cannot be used.
         WorkerDiedError: workers died again and again.
+        PolicyFaultError: a policy that is not of this project failed, or gave what cannot be shown.
         UserError: a file cannot be written, or what was kept belongs to another config or code or is damaged.
     """
     with directory.to_oneself():
@@ -137,10 +154,13 @@ def _run(
             needed = arms_to_play(config, variants, shards_of, len(shards), attempt)
             fit = partial(fit_policies, log=log, world=built.world, seed=config.seed, progress=progress)
             fitted = ground.policies(needed, fit)
-            fitted |= {arm: make_policy(config.arms[arm], config.seed) for arm in config.arms.keys() - needed.keys()}
+            fitted |= {
+                arm: make_policy(config.arms[arm], config.seed, f"arms.{arm}")
+                for arm in config.arms.keys() - needed.keys()
+            }
         served: dict[str, ServedArm] = {}
         if config.serving is not None:
-            with clock.stage("serving"):
+            with clock.stage("serving"), blaming({f"arms.{arm}": policy for arm, policy in fitted.items()}):
                 served = serve_arms(config, built.world, fitted, log, phases, pool, progress)
         with clock.stage("warm-up"):
             warmups, states = warm_up(config, built, fitted, arm_of_row, shards, phases, pool, progress, attempt)
@@ -282,7 +302,14 @@ def warm_up(
     policy, hours = fitted[config.control_name], period_of(config)
     tasks = [
         WarmupTask(
-            built.world.take(rows), state, policy, arm_of_row[rows], phases, attempt.piece("warmup", n), hours=hours
+            built.world.take(rows),
+            state,
+            policy,
+            config.control_name,
+            arm_of_row[rows],
+            phases,
+            attempt.piece("warmup", n),
+            hours=hours,
         )
         for n, (rows, state) in enumerate(shards)
     ]

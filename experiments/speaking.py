@@ -1,6 +1,7 @@
 """How commands speak when something goes wrong: a line for each mistake on standard error, and an exit code.
 
-What the user can put right ends in exit code 2, without a traceback; Ctrl-C in 130; anything else is a defect and keeps
+What the user can put right ends in exit code 2, without a traceback (before the line come the frames of a policy of the
+user's own, if its code raised an error); Ctrl-C in 130; anything else is a defect and keeps
 its traceback.
 """
 
@@ -34,6 +35,11 @@ class Place:
         self.path, self._directory = directory.path, directory
         return directory
 
+    def withdraw(self) -> None:
+        """Leave nothing of a run that could not begin."""
+        if self._directory is not None:
+            self._directory.withdraw()
+
     def how_to_go_on(self) -> str:
         """What follows the message of an interruption: how to go on, where something was kept to go on from."""
         if self._directory is None or not self._directory.interrupted:
@@ -50,7 +56,7 @@ def speaking_plainly(*, every_mistake: bool = False) -> Iterator[Place]:
     """
     place = Place()
     try:
-        from experiments.errors import MistakesError, UserError
+        from experiments.errors import MistakesError, PolicyFaultError, UserError
         from policies.language.errors import LanguageError
         from simulator.datasets.interactions import DatasetError
         from simulator.pools import EngineError, WorkerDiedError
@@ -59,9 +65,17 @@ def speaking_plainly(*, every_mistake: bool = False) -> Iterator[Place]:
         try:
             yield place
         except (UserError, DatasetError, EngineError, LanguageError, ServingError) as error:
+            if isinstance(error, PolicyFaultError) and error.frames:
+                typer.echo(error.frames, err=True)
             several = every_mistake and isinstance(error, MistakesError)
             for said in error.lines if several else (str(error),):  # type: ignore[union-attr]
                 typer.echo(f"error: {' '.join(said.split())}", err=True)
+            place.withdraw()
+            raise typer.Exit(USER_ERROR) from error
+        except MemoryError as error:
+            said = " ".join(str(error).split()) or "not said how much was asked for"
+            typer.echo(f"error: memory is short ({said}); use fewer users, items or --workers", err=True)
+            place.withdraw()
             raise typer.Exit(USER_ERROR) from error
         except WorkerDiedError as error:
             typer.echo(f"error: {error}{place.how_to_go_on()}", err=True)

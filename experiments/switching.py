@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from policies.delivery import Deliveries
 from policies.registry import NoParams, RegisteredPolicy, keeps_its_place
+from simulator.answers import check_candidates
 from simulator.batches import (
     NO_EXPLANATION,
     NO_ITEM,
@@ -87,6 +88,9 @@ class Switching(RegisteredPolicy):
     Args:
         policies: by arm, in the order that the schedule counts them, fitted. One that serves two arms is copied.
         schedule: who serves when.
+
+    Attributes:
+        arms: the policies, by arm.
     """
 
     def __init__(self, policies: Mapping[str, RegisteredPolicy], schedule: Schedule) -> None:
@@ -94,7 +98,7 @@ class Switching(RegisteredPolicy):
         own: list[RegisteredPolicy] = []
         for policy in policies.values():
             own.append(copy.deepcopy(policy) if any(policy is other for other in own) else policy)
-        self._policies = dict(zip(policies, own, strict=True))
+        self.arms: Mapping[str, RegisteredPolicy] = dict(zip(policies, own, strict=True))
         self._schedule = schedule
         self._texts: list[str] = []
         self._numbers: list[list[int]] = [[] for _ in own]
@@ -102,11 +106,11 @@ class Switching(RegisteredPolicy):
     @property
     def knows_truth(self) -> bool:  # type: ignore[override]  # of a class elsewhere; here it is up to the arms
         """Whether one of the arms is the ceiling."""
-        return any(policy.knows_truth for policy in self._policies.values())
+        return any(policy.knows_truth for policy in self.arms.values())
 
     def bind_truth(self, truth: Truth) -> None:
         """Hand the truth to the arms that know it."""
-        for policy in self._policies.values():
+        for policy in self.arms.values():
             if policy.knows_truth:
                 policy.bind_truth(truth)  # type: ignore[attr-defined]
 
@@ -122,28 +126,30 @@ class Switching(RegisteredPolicy):
 
     def begin(self, rows: int) -> None:
         """See ``simulator.protocols.Policy``; likewise below."""
-        self._texts, self._numbers = [], [[] for _ in self._policies]
-        for policy in self._policies.values():
+        self._texts, self._numbers = [], [[] for _ in self.arms]
+        for policy in self.arms.values():
             policy.begin(rows)
 
     def deliver(self, deliveries: Deliveries | None) -> None:
         """See ``RegisteredPolicy``: to every arm."""
-        for policy in self._policies.values():
+        for policy in self.arms.values():
             policy.deliver(deliveries)
 
     def refresh(self, day: int, context: ObservedContext) -> None:
         """See ``simulator.protocols.Policy``: every arm is ready on every day."""
-        for policy in self._policies.values():
+        for policy in self.arms.values():
             policy.refresh(day, context)
 
     def candidates(self, requests: Requests) -> Candidates:
         """See ``simulator.protocols.Policy``: each request by its arm's policy."""
         arm = self._schedule.arm_of(requests)
         parts = []
-        for number, policy in enumerate(self._policies.values()):
+        for number, policy in enumerate(self.arms.values()):
             chosen = np.flatnonzero(arm == number)
             if len(chosen):
-                answer = policy.candidates(requests.take(chosen))
+                asked = requests.take(chosen)
+                answer = policy.candidates(asked)
+                check_candidates(policy, answer, asked)
                 texts = answer.explanation
                 if texts is not None:
                     answer = replace(answer, explanation=self._renumbered(number, policy, texts))
@@ -165,7 +171,7 @@ class Switching(RegisteredPolicy):
     def snapshot(self) -> Arrays | None:
         """See ``simulator.protocols.Policy``. Numbers of texts are not kept: no later day depends on them."""
         found: dict[str, npt.NDArray[Any]] = {}
-        for arm, policy in self._policies.items():
+        for arm, policy in self.arms.items():
             arrays = policy.snapshot() if keeps_its_place(policy) else None
             if arrays is None:
                 return None
@@ -174,17 +180,17 @@ class Switching(RegisteredPolicy):
 
     def restore(self, kept: Arrays) -> None:
         """See ``simulator.protocols.Policy``."""
-        for arm, policy in self._policies.items():
+        for arm, policy in self.arms.items():
             policy.restore(under(arm, kept))
 
     def diary(self) -> dict[str, Any] | None:
         """What the arms wrote down, by arm."""
-        return {arm: told for arm, policy in self._policies.items() if (told := policy.diary()) is not None} or None
+        return {arm: told for arm, policy in self.arms.items() if (told := policy.diary()) is not None} or None
 
     def seconds(self) -> dict[str, float]:
         """Wall seconds of all arms' work, by role."""
         total: dict[str, float] = {}
-        for policy in self._policies.values():
+        for policy in self.arms.values():
             for role, seconds in policy.seconds().items():
                 total[role] = total.get(role, 0.0) + seconds
         return total

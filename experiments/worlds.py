@@ -1,5 +1,6 @@
 """From a config's ``world`` section to a world, and the history that comes with it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
@@ -8,10 +9,11 @@ import numpy as np
 from experiments.world_config import DrawnTraffic, FittedPurchases, GeneratedWorld, LogWorld, TraceTraffic
 from simulator.datasets.interactions import DatasetError, PurchaseLog
 from simulator.datasets.online_retail import read_online_retail
+from simulator.environment.weather import cities_of, load_climates
 from simulator.fitted.continuation import continue_log
 from simulator.generated import generate_world
 from simulator.recorded import RecordedWorld, build_recorded_world
-from simulator.traffic import read_trace, with_trace
+from simulator.traffic import read_trace, trace_mistakes, with_trace
 from simulator.world import World
 
 READERS = {"online_retail": read_online_retail}
@@ -52,6 +54,35 @@ def purchases_of(config: LogWorld, seed: int) -> PurchaseLog:
         return continue_log(source, chosen.from_day, days, config.country, seed)
     except DatasetError as error:
         raise DatasetError(f"world.purchases.from_day: {chosen.from_day} ({error})") from error
+
+
+def traffic_mistakes(
+    config: GeneratedWorld | LogWorld,
+    *,
+    start: date | None,
+    days: int,
+    scenario: str,
+    traffic: DrawnTraffic | TraceTraffic,
+) -> Iterator[str]:
+    """What keeps a world and its trace apart, if it has one, without building the world: a line each.
+
+    Args:
+        config: the ``world`` section.
+        start: day 0.
+        days: of the horizon.
+        scenario: "item" or "feed".
+        traffic: the ``traffic`` section.
+
+    Raises:
+        DatasetError: the trace cannot be read.
+    """
+    if isinstance(traffic, TraceTraffic) and isinstance(config, GeneratedWorld) and start is not None:
+        known = load_climates() | config.climates
+        places = cities_of({city: known[city] for city in config.cities}, config.cities_per_climate)
+        cities = [place.name for place in places.values()]
+        yield from trace_mistakes(
+            read_trace(traffic.path), start=start, days=days, users=config.users, scenario=scenario, cities=cities
+        )
 
 
 def build_world(

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from policies.registry import RegisteredPolicy
+from simulator.answers import INTEGERS, NUMBERS, PolicyError, check_array
 from simulator.batches import NO_ITEM, UTILITY, Candidates, Floats, Ints, Ints32, Requests
 from simulator.compiled import bare_kernel, inlined, inlined_finite, kernel
 from simulator.snapshots import Arrays
@@ -35,17 +36,33 @@ class VisitRanking(RegisteredPolicy):
         """The best ``width`` items of each request, descending: items int32 and scores float64 [requests, width]."""
 
     def candidates(self, requests: Requests) -> Candidates:
-        """See ``simulator.protocols.Policy``."""
+        """See ``simulator.protocols.Policy``.
+
+        Raises:
+            PolicyError: ``rank`` gave something else than it should.
+        """
         width = requests.slots * requests.max_pages
         if self._items.shape[1] != width:
             self._items = np.full((len(self._items), width), NO_ITEM, dtype=np.int32)
             self._scores = np.zeros((len(self._scores), width))
         if requests.page == 0:
-            items, scores = self.rank(requests, width)
+            items, scores = self._ranked(requests, width)
             self._items[requests.row], self._scores[requests.row] = items, scores
         else:
             items, scores = left_of(self._items, self._scores, requests.row, requests.already, requests.slots)
         return Candidates(items, scores, np.full(items.shape, UTILITY, dtype=np.int8))
+
+    def _ranked(self, requests: Requests, width: int) -> tuple[Ints32, Floats]:
+        """What ``rank`` gave, if it is what it should be."""
+        given: object = self.rank(requests, width)
+        if not isinstance(given, tuple) or len(given) != 2:
+            kind = "None" if given is None else f"a {type(given).__name__}"
+            raise PolicyError(f"{type(self).__name__}: rank() gave {kind}, wanted a pair: items and scores")
+        items, scores = given
+        shape = (len(requests), width)
+        check_array(self, "items of rank()", items, shape, INTEGERS)
+        check_array(self, "scores of rank()", scores, shape, NUMBERS)
+        return items, scores
 
 
 @kernel

@@ -4,10 +4,13 @@ The policies shipped here are announced in the same way as a plug-in's, so that 
 not pay for importing the libraries of the others.
 """
 
+import difflib
+import inspect
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, Protocol
 
 from policies.delivery import Deliveries
@@ -22,6 +25,10 @@ ENTRY_POINTS = "recgpt_testbed.policies"
 
 class UnknownPolicyError(ValueError):
     """No policy of that name is registered."""
+
+
+class UnusablePolicyError(ValueError):
+    """What a plug-in announces as a policy cannot be loaded, or is none; its author can put it right."""
 
 
 class Listener(Protocol):
@@ -150,23 +157,102 @@ def policy_names() -> list[str]:
     return sorted(_POLICIES.keys() | {entry_point.name for entry_point in entry_points(group=ENTRY_POINTS)})
 
 
+def registered_name(policy: type[RegisteredPolicy]) -> str:
+    """The name that a class is registered as; that of the class where it is not."""
+    return next((name for name, known in _POLICIES.items() if known is policy), policy.__name__)
+
+
 def policy_class(name: str) -> type[RegisteredPolicy]:
     """The class registered as ``name``; its module is imported now if it was not.
 
     Raises:
         UnknownPolicyError: there is none; the message lists the known.
-        ImportError: an entry point's module does not register the name it was announced under.
+        UnusablePolicyError: a plug-in's module cannot be imported, does not register the name that it was announced
+            under, or registers something that cannot be made and used without more.
+        ImportError: a module of this package does not register the name it was announced under.
     """
     if name not in _POLICIES:
         for entry_point in entry_points(group=ENTRY_POINTS, name=name):
-            entry_point.load()
-            if name not in _POLICIES:
-                raise ImportError(f"entry point {entry_point.value!r} registers no policy named {name!r}")
+            _load(entry_point)
     if name not in _POLICIES:
-        raise UnknownPolicyError(f"unknown policy {name!r}; known: {', '.join(policy_names())}")
+        known = policy_names()
+        close = difflib.get_close_matches(name, known, n=1)
+        like = f"did you mean {close[0]}? " if close else ""
+        raise UnknownPolicyError(f"unknown policy {name!r}; {like}known: {', '.join(known)}")
     return _POLICIES[name]
 
 
-def known_policies() -> dict[str, type[RegisteredPolicy]]:
-    """All policies by name, those of installed plug-ins included; imports them all."""
-    return {name: policy_class(name) for name in policy_names()}
+def known_policies() -> dict[str, type[RegisteredPolicy] | UnusablePolicyError]:
+    """All policies by name, those of installed plug-ins included; imports them all.
+
+    In place of one that cannot be used stands what is wrong with it.
+    """
+    found: dict[str, type[RegisteredPolicy] | UnusablePolicyError] = {}
+    for name in policy_names():
+        try:
+            found[name] = policy_class(name)
+        except UnusablePolicyError as error:
+            found[name] = error
+    return found
+
+
+def _load(entry_point: EntryPoint) -> None:
+    """Import what an entry point names, and hold it to its word; the registry stays as it was where it does not."""
+    name, module = entry_point.name, entry_point.module
+    root = module.partition(".")[0]
+    if root == __package__:  # an error of our own keeps its traceback
+        entry_point.load()
+        if name not in _POLICIES:
+            raise ImportError(f"entry point {entry_point.value!r} registers no policy named {name!r}")
+        return
+    before = dict(_POLICIES)
+    try:
+        try:
+            entry_point.load()
+        except Exception as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UnusablePolicyError(
+                f"{name!r} cannot be loaded from {module}: {said}{_place_in(error, root)}; mend it there, or install "
+                "what is missing"
+            ) from error
+        if name not in _POLICIES:
+            others = sorted(known for known, each in _POLICIES.items() if each.__module__ == module)
+            instead = f" (it registers {', '.join(others)})" if others else ""
+            raise UnusablePolicyError(
+                f"{module} registers no policy named {name!r}{instead}; put @register_policy({name!r}) on the class"
+            )
+        _check_usable(name, _POLICIES[name])
+    except UnusablePolicyError:
+        _POLICIES.clear()
+        _POLICIES.update(before)
+        raise
+
+
+def _place_in(error: BaseException, root: str) -> str:
+    """Where in a package an import went wrong, for a message; nothing if it is not known."""
+    if isinstance(error, SyntaxError):  # says the line itself, and the file without its folder
+        return f" in {error.filename}"
+    own = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == root
+    ]
+    return f" ({own[-1][0]}, line {own[-1][1]})" if own else ""
+
+
+def _check_usable(name: str, policy: object) -> None:
+    where = f"{name!r}: {getattr(policy, '__qualname__', policy)}"
+    if not (isinstance(policy, type) and issubclass(policy, RegisteredPolicy)):
+        raise UnusablePolicyError(f"{where} is no RegisteredPolicy; derive it from that or from VisitRanking")
+    if inspect.isabstract(policy):
+        missing = ", ".join(sorted(policy.__abstractmethods__))
+        raise UnusablePolicyError(f"{where} does not define {missing}; define what its base asks for")
+    try:
+        inspect.signature(policy).bind(None, 0)
+    except TypeError as error:
+        raise UnusablePolicyError(f"{where}() {error}; it is made with its parameters and a seed") from error
+    if not (isinstance(policy.Params, type) and issubclass(policy.Params, Parameters)):
+        raise UnusablePolicyError(f"{where}.Params is no class of Parameters; derive it from that")
+    needed = [key for key, field in policy.Params.model_fields.items() if field.is_required()]
+    if needed:
+        raise UnusablePolicyError(f"{where}.Params: {', '.join(needed)} without a default; give every parameter one")

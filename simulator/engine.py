@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import simpy
 
+from simulator.answers import PolicyError, check_candidates, check_items
 from simulator.arrivals import Traffic, traffic_of
 from simulator.batches import DAY_SECONDS, NO_EXPLANATION, NO_ITEM, Ints, Ints32, Requests, Slates, read_only, sealed
 from simulator.checkout import check_out
-from simulator.compiled import bare_kernel
 from simulator.environment.context import ObservedContext
 from simulator.intent import draw_intents, intent_constants
 from simulator.protocols import Allocator, Policy
@@ -28,10 +28,6 @@ from simulator.tables import Recorder
 from simulator.world import World
 
 Events = Generator[simpy.Event, None, None]
-
-
-class PolicyError(RuntimeError):
-    """A policy or allocator answered with something that cannot be shown."""
 
 
 @dataclass
@@ -89,6 +85,7 @@ class Simulation:
         )
         self._max_pages = behaviour.response.max_pages
         self._reader: Reader | None = None
+        self._failure: Exception | None = None
 
     def run(self, start_day: int, end_day: int, kept: Arrays | None = None) -> None:
         """Play the days from ``start_day`` to ``end_day`` (exclusive).
@@ -100,19 +97,32 @@ class Simulation:
                 what follows is then what would have followed there. None begins from the state as it is.
 
         Raises:
-            PolicyError: an answer held an unknown item or explanation, one item twice on a page, or something behind an
-                empty place.
+            PolicyError: an answer was no answer or of another shape or type, or held an unknown item or explanation,
+                one item twice on a page, or something behind an empty place.
         """
         self._policy.begin(self.world.users)
         self._reader = None  # the policy may number its texts anew
         if kept is not None:
             self._restore(kept)
         clock = simpy.Environment(initial_time=start_day * DAY_SECONDS)
-        clock.process(self._days(clock))
-        clock.process(self._allocation(clock))
-        clock.process(self._pump(clock))
-        clock.run(until=end_day * DAY_SECONDS)
+        for events in (self._days(clock), self._allocation(clock), self._pump(clock)):
+            clock.process(self._overheard(events))
+        try:
+            clock.run(until=end_day * DAY_SECONDS)
+        except Exception:
+            if self._failure is None:
+                raise
+        if self._failure is not None:
+            raise self._failure
         self._close(end_day - 1)
+
+    def _overheard(self, events: Events) -> Events:
+        """The same events; what fails in them is kept, since simpy raises a copy that does not say where."""
+        try:
+            yield from events
+        except Exception as error:
+            self._failure = error
+            raise
 
     def snapshot(self) -> dict[str, np.ndarray] | None:
         """All that later days depend on: state, visits, recorders and guests. None if a guest cannot say.
@@ -200,7 +210,9 @@ class Simulation:
         for page in range(self._max_pages):
             time = since + page * SECONDS_A_PAGE
             requests = self._requests(here, time, since // DAY_SECONDS, page, already)
-            slates = self._allocator.allocate(requests, self._policy.candidates(requests))
+            candidates = self._policy.candidates(requests)
+            check_candidates(self._policy, candidates, requests)
+            slates = self._allocator.allocate(requests, candidates)
             self._check(slates, requests)
             something = slates.items[:, 0] != NO_ITEM
             if page == 0:
@@ -273,13 +285,7 @@ class Simulation:
         name = type(self._policy).__name__
         if items.shape != (len(requests), requests.slots):
             raise PolicyError(f"{name}: slates of shape {items.shape}, wanted {(len(requests), requests.slots)}")
-        outside, behind, twice = _faults(items, self.world.catalog.items)
-        if outside:
-            raise PolicyError(f"{name}: an item outside 0..{self.world.catalog.items - 1}")
-        if behind:
-            raise PolicyError(f"{name}: an item behind an empty place; padding belongs at the end")
-        if twice:
-            raise PolicyError(f"{name}: an item twice on one page")
+        check_items(self._policy, items, self.world.catalog.items)
         texts = slates.explanation
         if texts is None:
             return
@@ -287,22 +293,6 @@ class Simulation:
             raise PolicyError(f"{name}: explanations of shape {texts.shape}, wanted {items.shape}")
         if texts.size and (texts.min() < NO_EXPLANATION or (texts[items == NO_ITEM] != NO_EXPLANATION).any()):
             raise PolicyError(f"{name}: an explanation below {NO_EXPLANATION}, or one of an empty place")
-
-
-@bare_kernel
-def _faults(slates: Ints32, items: int) -> tuple[bool, bool, bool]:
-    """Whether a page holds an item that does not exist, one behind an empty place, one twice."""
-    outside = behind = twice = False
-    for n in range(slates.shape[0]):
-        for k in range(slates.shape[1]):
-            item = slates[n, k]
-            outside |= item < NO_ITEM or item >= items
-            behind |= k > 0 and item != NO_ITEM and slates[n, k - 1] == NO_ITEM
-            same = 0
-            for other in range(k):
-                same += slates[n, other] == item
-            twice |= same > 0 and item != NO_ITEM
-    return outside, behind, twice
 
 
 def opening_state(world: World, start_day: int) -> State:

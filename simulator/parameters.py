@@ -98,6 +98,9 @@ class ContextParameters(Parameters):
     def _one_for_all(cls, value: object) -> object:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return dict.fromkeys(cls.model_fields, value)
+        for name, strength in value.items() if isinstance(value, dict) else ():
+            if name in cls.model_fields and (isinstance(strength, bool) or strength in ("off", "no", "on", "yes")):
+                raise ValueError(f"{name}: {strength!r} is no strength; 0 switches it off, and 1 is its default")
         return value
 
 

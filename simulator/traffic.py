@@ -4,9 +4,9 @@ A trace is a table with one row a visit. Times are those of the place's own cloc
 by itself which days it is about. Knows no policy and no arm, and not what was shown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -176,6 +176,54 @@ def read_trace(path: Path) -> Trace:
     return Trace(path, kept, counts)
 
 
+def trace_mistakes(
+    trace: Trace, *, start: date, days: int, users: int, scenario: str, cities: Collection[str]
+) -> Iterator[str]:
+    """What keeps a trace and a world apart, a line each that names key, value and remedy.
+
+    A horizon must lie within the days that the trace covers, from its first visit's to its last one's: on other days
+    nobody would come, and everybody would seem to have left.
+
+    Args:
+        trace: the visits.
+        start: day 0 of the world.
+        days: of the horizon.
+        users: of the world.
+        scenario: of its pages.
+        cities: names of the cities where its users live.
+    """
+    rows, path = trace.rows, trace.path
+    first, last = _day(rows["time"].min()), _day(rows["time"].max())
+    end = start + timedelta(days=days - 1)
+    covered = (last - first).days + 1
+    if start < first or start > last:
+        yield (
+            f"horizon.start: {start}, but the visits of {path} are of {first} to {last}; start on one of these "
+            f"{covered} days"
+        )
+    elif end > last:
+        yield (
+            f"horizon: {days} days from {start} end on {end}, but the visits of {path} end on {last}; shorten "
+            f"history_days, warmup_days, days or follow_up_days by {(end - last).days} together"
+        )
+    most = int(rows["user"].to_numpy().max())
+    if most >= users:
+        yield f"world.users: {users} (users of {path} are numbered up to {most}; set {most + 1})"
+    others = rows.filter(pl.col("scenario") != scenario)
+    if not others.is_empty():
+        yield (
+            f"scenario: {scenario!r}, but {path} has visits to {others['scenario'][0]!r}; set that, or leave "
+            "those visits out"
+        )
+    told = _homes(rows)
+    many = told.filter(pl.col("n") > 1)
+    if not many.is_empty():
+        yield f"{path}: user {many['user'][0]} visits from {many['n'][0]} cities; a user lives in one"
+    unknown = sorted(set(told["city"].to_list()) - set(cities))
+    if unknown:
+        yield f"world.cities: without {unknown[0]!r}, where users of {path} live; list all of its cities there"
+
+
 def with_trace(world: World, trace: Trace, start: date) -> tuple[World, dict[str, int]]:
     """The same world, whose users come when the trace says and at no other time.
 
@@ -190,28 +238,17 @@ def with_trace(world: World, trace: Trace, start: date) -> tuple[World, dict[str
         The world, and what became of the file's rows.
 
     Raises:
-        DatasetError: the trace has other users, cities or a scenario than the world, a user in two cities, or no visit
-            within the horizon.
+        DatasetError: the first of ``trace_mistakes``, if there is one.
     """
-    rows, path = trace.rows, trace.path
+    cities = world.environment.cities
+    for mistake in trace_mistakes(
+        trace, start=start, days=world.days, users=world.users, scenario=world.scenario, cities=cities
+    ):
+        raise DatasetError(mistake)
+    rows = trace.rows
     midnight = datetime.combine(start, time.min)
     seconds = (rows["time"] - midnight).dt.total_seconds().to_numpy()
     inside = (seconds >= 0) & (seconds < world.days * DAY_SECONDS)
-    if not inside.any():
-        first, last = (rows["time"].min(), rows["time"].max())
-        raise DatasetError(
-            f"traffic.path: {path} has no visit in the horizon, the {world.days} days from {start} (its visits are of "
-            f"{_day(first)} to {_day(last)}; set horizon.start and the days to lie there)"
-        )
-    most = int(rows["user"].to_numpy().max())
-    if most >= world.users:
-        raise DatasetError(f"world.users: {world.users} (users of {path} are numbered up to {most}; set {most + 1})")
-    others = rows.filter(pl.col("scenario") != world.scenario)
-    if not others.is_empty():
-        raise DatasetError(
-            f"scenario: {world.scenario!r}, but {path} has visits to {others['scenario'][0]!r}; set that, or leave "
-            "those visits out"
-        )
     shown = rows.filter(pl.Series(inside))
     user = shown["user"].to_numpy()
     pages = shown["pages"].to_numpy() if shown["pages"].null_count() == 0 else shown["pages"].fill_null(0).to_numpy()
@@ -222,21 +259,19 @@ def with_trace(world: World, trace: Trace, start: date) -> tuple[World, dict[str
         pages=pages.astype(np.int64),
     )
     counts = dict(trace.counts) | {"rows_outside_horizon": int((~inside).sum())}
-    return replace(world, visits=visits, population=_at_home(world, rows, path)), counts
+    return replace(world, visits=visits, population=_at_home(world, rows)), counts
 
 
-def _at_home(world: World, rows: pl.DataFrame, path: Path) -> Population:
+def _homes(rows: pl.DataFrame) -> pl.DataFrame:
+    """Users that a trace tells the city of: a city, and the number of different ones."""
+    cities = (pl.col("city").n_unique().alias("n"), pl.col("city").min())
+    return rows.drop_nulls("city").group_by("user").agg(cities).sort("user")
+
+
+def _at_home(world: World, rows: pl.DataFrame) -> Population:
     """The population with the cities that the trace tells of."""
-    told = rows.drop_nulls("city").group_by("user").agg(pl.col("city").n_unique().alias("n"), pl.col("city").min())
-    many = told.filter(pl.col("n") > 1).sort("user")
-    if not many.is_empty():
-        raise DatasetError(f"{path}: user {many['user'][0]} visits from {many['n'][0]} cities; a user lives in one")
+    told = _homes(rows)
     place = {name: n for n, name in enumerate(world.environment.cities)}
-    unknown = sorted(set(told["city"].to_list()) - place.keys())
-    if unknown:
-        raise DatasetError(
-            f"world.cities: without {unknown[0]!r}, where users of {path} live; list all of its cities there"
-        )
     observed: Any = world.population.observed
     city = observed.city.copy()
     city[told["user"].to_numpy()] = [place[name] for name in told["city"]]

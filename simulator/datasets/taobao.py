@@ -10,7 +10,7 @@ Source: Alibaba, "User Behavior Data from Taobao for Recommendation", Tianchi da
 import os
 import tempfile
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -65,7 +65,12 @@ def taobao_visits(path: Path, folder: Path) -> tuple[Iterator[tuple[Ints, Ints]]
         files = [Path(temporary.name, str(number)) for number in range(buckets)]
         counts = _sorted_out(path, files)
         if not counts["kept"]:
-            raise DatasetError(f"{path}: not one good row of {sum(counts.values())}; is it UserBehavior.csv?")
+            fates = ", ".join(f"{number} {fate.replace('_', ' ')}" for fate, number in counts.items() if number)
+            last = FIRST_DAY + timedelta(days=DAYS - 1)
+            raise DatasetError(
+                f"{path}: not one good row of {sum(counts.values())} ({fates or 'it is empty'}; times are Unix seconds "
+                f"within {FIRST_DAY} to {last} in China); is it UserBehavior.csv?"
+            )
         users = np.unique(np.concatenate([np.unique(_actions(file)[0]) for file in files]))
     except BaseException:
         temporary.cleanup()

@@ -2,10 +2,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
@@ -386,3 +388,62 @@ def test_help_does_not_load_the_simulator() -> None:
         cwd=Path(__file__).parents[2],
     )
     assert loaded.stdout == "set()\n"
+
+
+def test_module_is_the_command() -> None:
+    """`python -m experiments.cli` does what `testbed` does."""
+    asked = subprocess.run([sys.executable, "-m", "experiments.cli", "--help"], capture_output=True, text=True)
+    assert asked.returncode == 0
+    assert "validate" in asked.stdout
+
+
+TRACED = """
+name: traced
+seed: 7
+world: {kind: generated, users: 5, items: 200, cities: [seattle], country: US}
+traffic: {kind: trace, path: trace.parquet}
+horizon: {start: 2015-10-05, history_days: 10, days: 3}
+arms:
+  control: {policy: cli_test_policy, share: 0.5}
+  treatment: {policy: cli_test_policy, share: 0.5}
+"""
+
+
+def test_trace_is_checked_before_a_run_and_leaves_room_for_it(tmp_path: Path) -> None:
+    """`validate` tells all that keeps world and trace apart; a run that it stops leaves no folder in the way."""
+    config, out = tmp_path / "traced.yaml", tmp_path / "out"
+    config.write_text(TRACED)
+    times = [datetime(2015, 10, 5, 3), datetime(2015, 10, 15, 3)]
+    pl.DataFrame({"user": [0, 5], "time": times}).write_parquet(tmp_path / "trace.parquet")
+    found = CliRunner().invoke(app, ["validate", str(config)])
+    assert found.exit_code == 2
+    horizon, users = found.stderr.splitlines()
+    assert horizon.startswith("error: horizon: 13 days from 2015-10-05 end on 2015-10-17, but the visits of ")
+    assert users.startswith("error: world.users: 5 (users of ")
+    stopped = CliRunner().invoke(app, ["run", str(config), "--out", str(out), "--workers", "1", "--quiet"])
+    assert (stopped.exit_code, stopped.stderr) == (2, f"{horizon}\n")
+    assert not out.exists()
+    mended = ["--set", "horizon.days=1", "--set", "world.users=6"]
+    assert CliRunner().invoke(app, ["validate", str(config), *mended]).exit_code == 0
+
+
+def test_failure_leaves_what_can_be_gone_on_with(tmp_path: Path, backstage: Backstage) -> None:
+    """A run that fails after something was kept stays, so that it can be resumed; so does what is not the run's."""
+    config = tmp_path / "small.yaml"
+    config.write_text(TEXT)
+    backstage.failure, backstage.keeps, out = DatasetError("file: gone"), True, tmp_path / "kept"
+    assert CliRunner().invoke(app, ["run", str(config), "--out", str(out)]).exit_code == 2
+    assert RunDirectory(out, {}).interrupted
+
+
+def test_short_memory_is_one_line(tmp_path: Path, backstage: Backstage) -> None:
+    """What does not fit into memory is said with what to change, and exit code 2."""
+    config = tmp_path / "small.yaml"
+    config.write_text(TEXT)
+    backstage.failure = MemoryError("Unable to allocate 14.9 GiB")
+    result = CliRunner().invoke(app, ["run", str(config), "--out", str(tmp_path / "big"), "--quiet"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: memory is short (Unable to allocate 14.9 GiB); use fewer users, items or --workers\n"
+    )
+    assert not (tmp_path / "big").exists()

@@ -88,9 +88,9 @@ def test_policies_receive_what_is_observed_and_no_more(world: World, log: Intera
 
 def test_policy_is_made_with_checked_parameters_and_the_seed() -> None:
     """Parameters become the policy's own model; one that it does not know is refused."""
-    policy = make_policy(choices(a=4)["a"], 11)
+    policy = make_policy(choices(a=4)["a"], 11, "arms.a")
     assert isinstance(policy, Spy)
     assert policy.params == SpyParams(depth=4)
     assert policy.seed == 11
     with pytest.raises(ValidationError, match="width"):
-        make_policy(PolicyChoice.model_construct(policy="fitting_spy", params={"width": 4}), 11)
+        make_policy(PolicyChoice.model_construct(policy="fitting_spy", params={"width": 4}), 11, "arms.a")

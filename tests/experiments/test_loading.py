@@ -196,6 +196,25 @@ def test_parts_that_do_not_fit_each_other_are_all_told(small: Path) -> None:
     assert set(alone.values()) < set(mistakes(small, *alone))
 
 
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "analysis.sequential.looks=weekly",
+            "analysis.sequential.looks: 'weekly' is neither a number of looks nor a list of days; "
+            "write 3, or [7, 14, 21]",
+        ),
+        (
+            "world.contexts={weather: off}",
+            "world.contexts: weather: 'off' is no strength; 0 switches it off, and 1 is its default",
+        ),
+    ],
+)
+def test_words_in_place_of_numbers_are_answered_with_the_numbers(small: Path, override: str, line: str) -> None:
+    """Who writes a word where a number belongs is told in one line what to write."""
+    assert mistakes(small, override) == (line,)
+
+
 def test_a_switchback_tells_all_that_it_has_not(small: Path) -> None:
     """Blocks that do not fill the days, a follow-up and metrics of return are three mistakes."""
     found = mistakes(

@@ -56,7 +56,7 @@ def policies(built: BuiltWorld, logger: RegisteredPolicy) -> dict[str, Registere
 def warmup_task(world: World, policies: dict[str, RegisteredPolicy], rows: Ints) -> WarmupTask:
     """The warm-up of some rows; users are in the arms by turns."""
     state = take_state(opening_state(world, 6), rows)
-    return WarmupTask(world.take(rows), state, policies["popularity"], ARMS[rows % 2], PHASES)
+    return WarmupTask(world.take(rows), state, policies["popularity"], "popularity", ARMS[rows % 2], PHASES)
 
 
 def arm_task(world: World, policies: dict[str, RegisteredPolicy], state: State, arm: str, rows: Ints) -> ArmTask:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocation.top_slots import TopSlots
+from experiments.errors import PolicyFaultError
 from experiments.history import make_logger, play_or_read_history
 from experiments.progress import SilentProgress
 from experiments.replay import (
@@ -36,7 +37,7 @@ from simulator.batches import (
     ObservedHistory,
     Requests,
 )
-from simulator.engine import PolicyError, Simulation, opening_state
+from simulator.engine import Simulation, opening_state
 from simulator.environment.context import ObservedContext
 from simulator.shards import ShardPool
 from simulator.tables import Impressions, join_logs
@@ -159,7 +160,7 @@ def log(built: BuiltWorld) -> InteractionLog:
 def task(built: BuiltWorld, log: InteractionLog, policy: RegisteredPolicy, most: int | None = None) -> RankingTask:
     """A policy over the last three days."""
     visits = held_out_visits(log, SPLIT_DAY * DAY_SECONDS)
-    return RankingTask(built.world, policy, log, SPLIT_DAY * DAY_SECONDS, visits, draw_visits(visits, most, 1))
+    return RankingTask(built.world, policy, "asked", log, SPLIT_DAY * DAY_SECONDS, visits, draw_visits(visits, most, 1))
 
 
 def known_items(history: ObservedHistory, row: int) -> dict[int, int]:
@@ -406,7 +407,7 @@ def test_channels_tags_and_texts_are_kept_with_their_visits(built: BuiltWorld, l
 
 def test_two_channels_need_estimates(built: BuiltWorld, log: InteractionLog) -> None:
     """Candidates of two channels cannot be ranked together without estimates of a click, and that is said."""
-    with pytest.raises(PolicyError, match="Thinking: two channels and no estimates of a click"):
+    with pytest.raises(PolicyFaultError, match="'Thinking': two channels and no estimates of a click"):
         rank_visits(task(built, log, Thinking(clicks=False)), lambda: None)
 
 

@@ -17,6 +17,7 @@ from policies.registry import (
     NoParams,
     RegisteredPolicy,
     UnknownPolicyError,
+    UnusablePolicyError,
     known_policies,
     policy_class,
     policy_names,
@@ -121,7 +122,9 @@ def test_only_the_oracle_knows_the_truth() -> None:
 
 def test_unknown_policy_names_the_known() -> None:
     """A misspelt name is answered with all that could have been meant."""
-    with pytest.raises(UnknownPolicyError, match="unknown policy 'popularty'; known: ") as error:
+    with pytest.raises(
+        UnknownPolicyError, match=r"unknown policy 'popularty'; did you mean popularity\? known: "
+    ) as error:
         policy_class("popularty")
     assert isinstance(error.value, ValueError)
     assert all(name in str(error.value) for name in SHIPPED)
@@ -166,13 +169,54 @@ def test_plug_in_is_found_by_its_entry_point(
     assert known_policies()["from_elsewhere"] is shelf["from_elsewhere"]
 
 
-def test_entry_point_that_registers_nothing_is_an_import_error(
-    shelf: dict[str, type[RegisteredPolicy]], install: Callable[[str, str, str], None]
+HEAD = """
+from policies.registry import RegisteredPolicy, register_policy
+from simulator.parameters import Parameters
+class Asks(RegisteredPolicy):
+    def candidates(self, requests):
+        raise NotImplementedError
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("VALUE = 1", "module1 registers no policy named 'bad'; put @register_policy.'bad'. on the class"),
+        (HEAD + "register_policy('bda')(Asks)", r"named 'bad' \(it registers bda\)"),
+        (
+            "import not_there_at_all",
+            r"ModuleNotFoundError: No module named 'not_there_at_all' \(.*module1\.py, line 1\)",
+        ),
+        ("\n\nclass (", r"SyntaxError: .*module1\.py"),
+        (HEAD + "register_policy('bad')(Asks)\n1 / 0", r"ZeroDivisionError: division by zero \(.*, line 8\); mend it"),
+        ("from policies.registry import *\nregister_policy('bad')(int)", "int is no RegisteredPolicy"),
+        (
+            "from policies.registry import *\nclass A(RegisteredPolicy): pass\nregister_policy('bad')(A)",
+            "A does not define candidates",
+        ),
+        (HEAD + "class B(Asks):\n    def __init__(self): pass\nregister_policy('bad')(B)", "too many positional"),
+        (HEAD + "class B(Asks):\n    Params = dict\nregister_policy('bad')(B)", "Params is no class of Parameters"),
+        (
+            HEAD + "class P(Parameters):\n    width: int\nclass B(Asks):\n    Params = P\nregister_policy('bad')(B)",
+            "Params: width without a default",
+        ),
+    ],
+)
+def test_plug_in_that_cannot_be_used_says_why(
+    shelf: dict[str, type[RegisteredPolicy]], install: Callable[[str, str, str], None], source: str, said: str
 ) -> None:
-    """A module that does not keep what its entry point promises is named."""
-    install("promised", "empty_promise", "VALUE = 1\n")
-    with pytest.raises(ImportError, match="'empty_promise' registers no policy named 'promised'"):
-        policy_class("promised")
+    """A plug-in that does not import or is no policy is a line with its name, again when asked again; others stay."""
+    before = dict(shelf)
+    install("bad", "module1", source)
+    for _ in range(2):
+        with pytest.raises(UnusablePolicyError, match=said) as error:
+            policy_class("bad")
+        assert "\n" not in str(error.value)
+        assert shelf == before
+        sys.modules.pop("module1", None)
+    found = known_policies()
+    assert isinstance(found.pop("bad"), UnusablePolicyError)
+    assert found == before
 
 
 def test_listing_names_imports_no_library(shelf: dict[str, type[RegisteredPolicy]]) -> None:

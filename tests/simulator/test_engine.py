@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from policies.popularity import Popularity, PopularityParams
 from policies.registry import NoParams
 from policies.uniform import Uniform
+from simulator.answers import PolicyError, faults
 from simulator.batches import (
     BUY,
     DAY_SECONDS,
@@ -22,7 +23,7 @@ from simulator.batches import (
     Responses,
     Slates,
 )
-from simulator.engine import PolicyError, Simulation, VisitCount, _faults, opening_state
+from simulator.engine import Simulation, VisitCount, opening_state
 from simulator.state import NEVER, State, copy_state, join_states, take_state
 from simulator.tables import Recorder
 from simulator.world import World
@@ -382,7 +383,7 @@ def test_faults_of_a_page_are_found(slates: list[list[int]]) -> None:
     behind = any(a == NO_ITEM != b for row in slates for a, b in pairwise(row))
     shown = [[item for item in row if item != NO_ITEM] for row in slates]
     twice = any(len(set(row)) < len(row) for row in shown)
-    assert _faults(items, 5) == (outside, behind, twice)
+    assert faults(items, 5) == (outside, behind, twice)
 
 
 def test_padding_may_follow_the_items(world: World, play: Callable[..., Any], ranked: type) -> None:

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +123,10 @@ def test_broken_rows_are_counted(trace: Path, world: World, tmp_path: Path) -> N
 
 def test_a_trace_may_know_users_and_times_alone(tmp_path: Path, world: World, play: Callable[..., Any]) -> None:
     """Without numbers, cities, scenario and pages, visits are numbered and the world's own cities stay."""
-    times = pl.datetime_range(pl.datetime(2024, 11, 17), pl.datetime(2024, 11, 20), "5h", eager=True, time_unit="ms")
+    times = pl.datetime_range(pl.datetime(2024, 11, 17), pl.datetime(2024, 12, 8), "5h", eager=True, time_unit="ms")
     pl.DataFrame({"time": times, "user": pl.Series(range(len(times))) % 4}).write_parquet(tmp_path / "bare.parquet")
     found = read_trace(tmp_path / "bare.parquet")
-    assert found.rows.filter(pl.col("user") == 1)["visit"].to_list() == list(range(4))
+    assert found.rows.filter(pl.col("user") == 1)["visit"].to_list() == list(range(len(times[1::4])))
     bare, counts = with_trace(world, found, START)
     assert np.array_equal(bare.population.observed.city, world.population.observed.city)
     assert counts["rows_outside_horizon"] == 5
@@ -139,7 +139,10 @@ def test_a_trace_may_know_users_and_times_alone(tmp_path: Path, world: World, pl
         ({"user": 150}, r"world\.users: 150 \(users of .* are numbered up to 150; set 151\)"),
         ({"city": "paris"}, r"world\.cities: without 'paris'"),
         ({"scenario": "feed"}, r"scenario: 'item', but .* has visits to 'feed'"),
-        ({"time": pl.datetime(2025, 6, 1)}, r"traffic\.path: .* no visit in the horizon, the 20 days from 2024-11-18 "),
+        (
+            {"time": pl.datetime(2025, 6, 1)},
+            r"horizon\.start: 2024-11-18, but the visits of .* are of 2025-06-01 to 2025-06-01; start on",
+        ),
     ],
 )
 def test_a_trace_of_another_world_is_refused(
@@ -154,6 +157,33 @@ def test_a_trace_of_another_world_is_refused(
     ).unique(["user", "time"], maintain_order=True).write_parquet(tmp_path / "other.parquet")
     with pytest.raises(DatasetError, match=said):
         with_trace(world, read_trace(tmp_path / "other.parquet"), START)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        (
+            "2024-11-19",
+            "2024-12-07",
+            r"horizon\.start: 2024-11-18, but the visits of .* are of 2024-11-19 to 2024-12-07",
+        ),
+        ("2024-11-18", "2024-12-04", r"horizon: 20 days from .* end on 2024-12-04; shorten .* by 3 together"),
+        ("2024-11-18", "2024-12-07", ""),
+        ("2024-11-01", "2025-01-31", ""),
+    ],
+)
+def test_a_horizon_lies_within_the_days_of_its_trace(
+    first: str, last: str, said: str, world: World, tmp_path: Path
+) -> None:
+    """Days that a trace does not cover, before or after, are refused with the days that it does; others are not."""
+    times = pl.Series([datetime.fromisoformat(first), datetime.fromisoformat(f"{last} 23:59:59")])
+    pl.DataFrame({"user": [0, 1], "time": times}).write_parquet(tmp_path / "days.parquet")
+    found = read_trace(tmp_path / "days.parquet")
+    if not said:
+        assert with_trace(world, found, START)[0].visits is not None
+        return
+    with pytest.raises(DatasetError, match=said):
+        with_trace(world, found, START)
 
 
 def test_a_user_lives_in_one_city(trace: Path, world: World, tmp_path: Path) -> None:

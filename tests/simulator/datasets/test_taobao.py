@@ -99,6 +99,16 @@ def test_a_file_without_a_good_row_is_refused(
     assert [file.name for file in tmp_path.iterdir()] == ["UserBehavior.csv"]
 
 
+def test_times_outside_the_nine_days_are_said_to_be(
+    convert: Callable[..., tuple[Visits, dict[str, int]]],
+) -> None:
+    """A log in milliseconds is refused with what became of its rows, the unit of times and the days wanted."""
+    with pytest.raises(
+        DatasetError, match=r"of 2 \(2 outside span; times are Unix seconds within 2017-11-25 to 2017-12-03"
+    ):
+        convert([f"1,2,3,pv,{MIDNIGHT}000", f"2,2,3,pv,{MIDNIGHT}500"])
+
+
 def test_a_missing_file_says_where_it_is_had(tmp_path: Path) -> None:
     """The file cannot be fetched by a command; the error says where it is."""
     with pytest.raises(DatasetError, match="No such file or directory; ask for the file on Tianchi"):
