@@ -7,6 +7,7 @@ This module knows nothing of what is measured.
 
 import argparse
 import gc
+import json
 import os
 import platform
 import time
@@ -130,6 +131,18 @@ def write(name: str, cases: Sequence[Case], where: dict[str, Any], file: Path) -
     """Write the JSON file whole, or not at all."""
     cases_of = [case.to_json() for case in cases]
     write_whole(file, {"schema": SCHEMA, "name": name, "machine": where, "cases": cases_of})
+
+
+def held(file: Path) -> list[Case]:
+    """The cases that a file holds; none if it is not there."""
+    if not file.exists():
+        return []
+    cases = []
+    for case in json.loads(file.read_text(encoding="utf-8"))["cases"]:
+        value, target = case["value"], case["target"]
+        at_most = target is not None and case["met"] == (value <= target)
+        cases.append(Case(case["case"], case["metric"], value, case["unit"], target, at_most))
+    return cases
 
 
 def number(value: float) -> str:

@@ -33,7 +33,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._bench import Case, arguments, machine, number, print_machine, right, verdict, wide_console, write
+from benchmarks._bench import Case, arguments, held, machine, number, print_machine, right, verdict, wide_console, write
 
 CONFIGS: Final = Path(__file__).resolve().parent.parent / "experiments/configs"
 NAMES: Final = (
@@ -325,15 +325,7 @@ def main() -> None:
 
 def others(file: Path, name: str) -> list[Case]:
     """What a file holds of the configs that were not run this time."""
-    if not file.exists():
-        return []
-    kept = []
-    for case in json.loads(file.read_text(encoding="utf-8"))["cases"]:
-        if case["case"].split("/")[0] != name:
-            value, target = case["value"], case["target"]
-            at_most = target is not None and case["met"] == (value <= target)
-            kept.append(Case(case["case"], case["metric"], value, case["unit"], target, at_most))
-    return kept
+    return [case for case in held(file) if case.case.split("/")[0] != name]
 
 
 def show(

@@ -32,14 +32,16 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS
 # This folder is first on the path of a script, and its simulator.py would hide the package of that name.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from statistics import median
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from allocation.top_slots import TopSlots
-from benchmarks._bench import Case, arguments, cpu_seconds, finish, machine
+from benchmarks._bench import Case, arguments, cpu_seconds, finish, held, machine, write
 from benchmarks._peer import ordinary_world, peer_policy, peer_world
 from benchmarks._runs import run
 from experiments.config import ExperimentConfig, PolicyChoice
@@ -78,6 +80,7 @@ SHARED_USERS: Final = 100_000
 SHARED_STAGES: Final = ("history", "warm-up", "arms")
 RUN_ROUNDS: Final = 3
 DRAWS: Final = 10_000_000
+PARTS: Final = ("draws", "peer", "policies", "growth", "runs")
 
 
 class Morning(NamedTuple):
@@ -101,6 +104,7 @@ def quickstart(users: int) -> tuple[ExperimentConfig, BuiltWorld]:
     return config, world_of(config)
 
 
+@cache
 def full_world() -> Morning:
     """The quickstart on the morning after its history."""
     config, built = quickstart(USERS)
@@ -267,11 +271,24 @@ def draw_cases() -> list[Case]:
 
 def main() -> None:
     """Measure, print, write."""
-    options = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--only", choices=PARTS, help="one part; FILE keeps the figures of the others")
+    options = parser.parse_args()
     where = machine()
-    morning = full_world()
-    cases = draw_cases() + peer_cases() + policy_cases(morning) + growth_cases(morning.policies[UTILITY]) + run_cases()
-    finish("simulator", cases, where, options.json)
+    parts: dict[str, Callable[[], list[Case]]] = {
+        "draws": draw_cases,
+        "peer": peer_cases,
+        "policies": lambda: policy_cases(full_world()),
+        "growth": lambda: growth_cases(full_world().policies[UTILITY]),
+        "runs": run_cases,
+    }
+    measured = [case for part in PARTS if options.only in (None, part) for case in parts[part]()]
+    finish("simulator", measured, where, None)
+    if options.json is not None:
+        fresh = {(case.case, case.metric): case for case in measured}
+        kept = [] if options.only is None else held(options.json)
+        cases = {(case.case, case.metric): case for case in kept} | fresh
+        write("simulator", list(cases.values()), where, options.json)
 
 
 if __name__ == "__main__":
