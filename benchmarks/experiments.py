@@ -145,6 +145,10 @@ def missing_file(config: Path, world: Mapping[str, Any]) -> str | None:
     return str(named)
 
 
+COSTS: Final = ("first_seconds", "seconds", "cpu_seconds", "memory")
+"""What a run takes, by the end of its case's name."""
+
+
 def cost_cases(name: str, cost: Cost) -> list[Case]:
     """Seconds, CPU-seconds and memory of a run."""
     seconds, memory = TARGETS.get(name, (None, None))
@@ -284,7 +288,10 @@ def main() -> None:
         "--only", metavar="NAME", choices=NAMES, help=f"one of {', '.join(NAMES)}; FILE keeps the others"
     )
     parser.add_argument(
-        "--finished", metavar="DIR", type=Path, help="with --only: a finished run, read in place of one; no costs"
+        "--finished",
+        metavar="DIR",
+        type=Path,
+        help="with --only: a finished run, read in place of one; costs stay as FILE has them",
     )
     options = parser.parse_args()
     if options.finished is not None and options.only is None:
@@ -319,13 +326,14 @@ def main() -> None:
     show(console, costs, experiments, evaluations)
     print_machine(console, where)
     if options.json is not None:
-        kept = [] if options.only is None else others(options.json, options.only)
+        kept = [] if options.only is None else others(options.json, options.only, options.finished is not None)
         write("experiments", kept + costs + cases, where, options.json)
 
 
-def others(file: Path, name: str) -> list[Case]:
-    """What a file holds of the configs that were not run this time."""
-    return [case for case in held(file) if case.case.split("/")[0] != name]
+def others(file: Path, name: str, costs: bool) -> list[Case]:
+    """What a file holds of the configs that were not run this time, and of that one its ``costs`` where they stay."""
+    stay = {f"{name}/{cost}" for cost in COSTS} if costs else set()
+    return [case for case in held(file) if case.case.split("/")[0] != name or case.case in stay]
 
 
 def show(

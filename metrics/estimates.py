@@ -236,7 +236,7 @@ def _apart_from_zero(arm: Moments) -> bool:
     Where its own standard error is as large as the value, a 95% interval on the log scale goes to seven times the ratio
     and a seventh of it at least, and Fieller's is unbounded (1954, "Some problems in interval estimation").
     """
-    return arm.value > math.sqrt(arm.variance / arm.count)
+    return arm.value > 0.0 and arm.value**2 > arm.variance / arm.count
 
 
 def _log_error(moments: tuple[Moments, Moments]) -> float:
