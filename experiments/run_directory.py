@@ -123,7 +123,7 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def to_oneself(self) -> Iterator[None]:
-        """Keep other processes from working in the folder at the same time.
+        """Keep other processes from working in the folder at the same time; none leaves anything half-written there.
 
         Raises:
             UserError: one is at work in it.
@@ -139,6 +139,9 @@ class RunDirectory:
         try:
             yield
         finally:
+            for folder in (self.path, self.path / PARTS):  # a worker may have been ended while it wrote
+                with contextlib.suppress(OSError):
+                    remove_leftovers(folder)
             os.close(descriptor)
 
     def withdraw(self) -> None:
