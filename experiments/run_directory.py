@@ -139,9 +139,8 @@ class RunDirectory:
         try:
             yield
         finally:
-            for folder in (self.path, self.path / PARTS):  # a worker may have been ended while it wrote
-                with contextlib.suppress(OSError):
-                    remove_leftovers(folder)
+            with contextlib.suppress(OSError):
+                self._remove_leftovers()  # a worker may have been ended while it wrote
             os.close(descriptor)
 
     def withdraw(self) -> None:

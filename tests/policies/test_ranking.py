@@ -150,6 +150,8 @@ def test_pages_of_a_visit_continue_one_ranking(policy: Counting, ask: Callable[.
         found = policy.candidates(ask(rest, page=page, already=whole.items[rest, :begin]))
         assert found.items.tolist() == whole.items[rest, begin : begin + requests.slots].tolist()
         assert found.scores.tolist() == whole.scores[rest, begin : begin + requests.slots].tolist()
+        shown = np.concatenate([whole.items[rest, :begin], found.items[:, : requests.slots]], axis=1)
+        assert all(len(set(row)) == len(row) for row in shown.tolist())
     assert policy.ranked == 40
 
 
